@@ -1,0 +1,75 @@
+"""`sigssl VERB ...`: finds the verb's file, runs it, and turns user errors into one clear line and an exit code.
+
+Exit codes: 0 all done; 1 done, but some inputs were set aside (they are listed); 2 wrong usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sigssl import __version__
+from sigssl.errors import UserError, nearest
+
+# verb -> what it does; each is the module sigssl.cli.<verb> with `main(argv) -> int`. Listed in the order of the data's path.
+VERBS = {
+    "doctor": "say what is installed, which fast paths work, and what to install for the rest",
+    "prepare": "find or fetch a corpus and write it as a data directory",
+    "validate": "check a data directory, and mend it with --fix",
+    "split": "split a data directory by speaker or subject, seeded and saved",
+    "subset": "keep some utterances or speakers of a data directory",
+    "combine": "join data directories",
+    "features": "compute features of a data directory into Kaldi ark/scp",
+    "pretrain": "pretrain an encoder without labels",
+    "export": "write a run's encoder as safetensors + config, or for s3prl",
+    "embed": "write an encoder's hidden states of a data directory, a folder or files",
+    "probe": "train probes on frozen states beside their baselines",
+    "report": "draw and tabulate what a run left in its folder",
+}
+
+
+def usage() -> str:
+    """The text of `sigssl --help`."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {what}" for name, what in VERBS.items())
+    return (
+        f"sigssl {__version__}: self-supervised learning on speech, audio and biosignals\n\n"
+        f"usage: sigssl VERB [options]\n\nverbs, in the order of the data's path:\n{verbs}\n\n"
+        f"'sigssl VERB --help' shows a verb's options with defaults, types and an example.\n"
+        f"example: sigssl embed --model exp/tera recordings/ exp/emb --pool mean"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the words after `sigssl`; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        print(f"sigssl: no verb {verb!r}.{nearest(verb, VERBS)} 'sigssl --help' lists them.", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(f"sigssl.cli.{verb}").main(rest))
+    except UserError as error:
+        print(f"sigssl {verb}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"sigssl {verb}: interrupted; what is done is kept, the same command goes on from there.", file=sys.stderr
+        )
+        return 130
+    except BrokenPipeError:
+        return 0

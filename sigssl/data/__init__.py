@@ -1,0 +1,1 @@
+"""From recordings to batches: data directories, audio, the feature store, splits, datasets, batching."""

@@ -1,0 +1,1 @@
+"""What is done with an encoder: probes, recognition, staging, and their metrics."""

@@ -1,0 +1,1 @@
+"""Waveform to frames, as torch modules: batched, lengths in and out, on any device."""

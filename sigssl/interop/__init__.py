@@ -1,0 +1,1 @@
+"""Bridges to other toolkits: s3prl, transformers, lhotse, Kaldi."""

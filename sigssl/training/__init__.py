@@ -1,0 +1,1 @@
+"""The Lightning glue: task, data module, callbacks, checkpoints, optimisers."""

@@ -1,0 +1,1 @@
+"""Altered, masked and augmented views of a batch, vectorised, on the device."""
