@@ -29,9 +29,7 @@ def describe(obj: object) -> dict[str, Any]:
     """
     cls = type(obj)
     signature = inspect.signature(cls.__init__)
-    names = [
-        n for n, p in signature.parameters.items() if n != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    names = [n for n, p in signature.parameters.items() if n != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return {
         "class_path": public_path(cls),
         "init_args": {name: _plain(getattr(obj, name)) for name in names},
@@ -75,9 +73,7 @@ def build(config: dict[str, Any], *, where: str = "config", trust: tuple[str, ..
         raise UserError(f"{where}: no class {path!r} ({error}).{nearest(class_name, names)}") from error
     if not inspect.isclass(cls):
         raise UserError(f"{where}: {path!r} is no class.")
-    args = {
-        name: _made(value, f"{where}: {name}", trust) for name, value in dict(config.get("init_args") or {}).items()
-    }
+    args = {name: _made(value, f"{where}: {name}", trust) for name, value in dict(config.get("init_args") or {}).items()}
     known = inspect.signature(cls.__init__).parameters
     for name in args:
         if name not in known:

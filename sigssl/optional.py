@@ -38,9 +38,7 @@ def require(name: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{root} is needed {purpose} and is not installed ({error}). Install it: {remedy}"
-        ) from error
+        raise MissingExtraError(f"{root} is needed {purpose} and is not installed ({error}). Install it: {remedy}") from error
     except (ImportError, OSError, AttributeError) as error:
         raise MissingExtraError(
             f"{root} is needed {purpose}; it is installed but does not import: {type(error).__name__}: {error}. "

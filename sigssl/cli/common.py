@@ -41,14 +41,10 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
 def explain(parser: ArgumentParser, message: str) -> str:
     """The parser's message, with the nearest known option where an unknown one was given."""
     options = [o for action in parser._actions for o in action.option_strings]
-    unknown = re.search(
-        r"[Uu]nrecognized arguments?: (\S+)|does not accept (?:nested )?(?:key|option) '([^']+)'", message
-    )
+    unknown = re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept (?:nested )?(?:key|option) '([^']+)'", message)
     if unknown:
         word = (unknown.group(1) or unknown.group(2)).split("=")[0]
         keys = [o.lstrip("-") for o in options]
-        hint = nearest(word.lstrip("-"), keys) or nearest(
-            word.lstrip("-").split(".")[-1], [k.split(".")[-1] for k in keys]
-        )
+        hint = nearest(word.lstrip("-"), keys) or nearest(word.lstrip("-").split(".")[-1], [k.split(".")[-1] for k in keys])
         message += hint
     return message

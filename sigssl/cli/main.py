@@ -67,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sigssl {verb}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"sigssl {verb}: interrupted; what is done is kept, the same command goes on from there.", file=sys.stderr
-        )
+        print(f"sigssl {verb}: interrupted; what is done is kept, the same command goes on from there.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
