@@ -81,5 +81,6 @@ def test_imports_follow_the_layers(path: Path) -> None:
 
 @pytest.mark.parametrize("statement", ["import sigssl", "from sigssl.cli.main import main; main(['--help'])"])
 def test_import_and_help_load_no_torch(statement: str) -> None:
-    code = f"{statement}\nimport sys; heavy = {{'torch', 'lightning', 'sklearn', 'matplotlib', 'numpy'}} & set(sys.modules); assert not heavy, heavy"
+    heavy = {"torch", "lightning", "sklearn", "matplotlib", "numpy"}
+    code = f"{statement}\nimport sys; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

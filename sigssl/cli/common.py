@@ -1,4 +1,4 @@
-"""What the verbs share: a parser that shows defaults and an example, `key=value` overrides, and errors that name the nearest key."""
+"""What the verbs share: a parser that shows defaults and an example, `key=value` overrides, errors that name the nearest key."""
 
 from __future__ import annotations
 
