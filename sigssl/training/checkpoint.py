@@ -1,0 +1,151 @@
+"""An encoder on disk: a folder with `model.safetensors` (weights) and `config.yaml` (how it is built, and where it comes from).
+
+No pickle: what is loaded is numbers and the names of classes inside sigssl. Nothing here needs Lightning, so that loading is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import nn
+
+from sigssl import __version__
+from sigssl.config import build, describe
+from sigssl.errors import UserError
+from sigssl.types import Encoder
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.yaml"
+ENCODER = "encoder"  # the subfolder of a run that holds its final encoder
+FORMAT = 1
+
+
+def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | None = None) -> Path:
+    """Write an encoder for use, whole or not at all: what was in `folder` stays until the new one is complete.
+
+    Args:
+        folder: where to; an encoder that is there already is replaced.
+        encoder: satisfies :class:`sigssl.types.Encoder`; its constructor keeps its arguments (:func:`sigssl.config.describe`).
+        meta: plain values to keep beside it (training data, step, run); sample rate, hop, dim and versions are added here.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).is_file())):
+        raise UserError(f"{folder}: exists and holds something other than an encoder; name another folder or remove it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        safetensors.torch.save_model(encoder, str(temporary / WEIGHTS), metadata={"format": "pt"})
+        facts = {name: getattr(encoder, name) for name in ("sample_rate", "hop", "dim", "num_layers")}
+        config = {
+            "format": FORMAT,
+            "encoder": describe(encoder),
+            "meta": {**facts, "versions": versions(), "weights_sha256": sha256(temporary / WEIGHTS), **(meta or {})},
+        }
+        (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        temporary.chmod(0o755)
+        _swap(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Encoder:
+    """Read an encoder that :func:`save_encoder` wrote.
+
+    Args:
+        path: its folder, or a run folder (`exp/tera`) that holds it as `encoder/`.
+        trust: top-level packages whose classes its configuration may name.
+
+    Returns:
+        The encoder in eval mode on the CPU.
+
+    Raises:
+        UserError: nothing there, damaged weights, weights that do not fit the configuration, or a class outside of `trust`.
+    """
+    folder = encoder_folder(path)
+    config = _read_config(folder)
+    encoder = build(config["encoder"], where=str(folder / CONFIG), trust=trust)
+    weights = folder / WEIGHTS
+    expected = config.get("meta", {}).get("weights_sha256")
+    if expected is not None and sha256(weights) != expected:
+        raise UserError(
+            f"{weights}: is damaged or not the file that {CONFIG} beside it describes (SHA-256 differs); copy both again."
+        )
+    try:
+        safetensors.torch.load_model(encoder, str(weights), strict=True)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: cannot be read ({error}); copy or export it again.") from error
+    except RuntimeError as error:
+        raise UserError(f"{weights}: does not fit the encoder that {CONFIG} describes: {error}") from error
+    return encoder.eval()
+
+
+def encoder_folder(path: str | Path) -> Path:
+    """The folder that holds the weights, given it or a run folder; UserError where there is none."""
+    path = Path(path)
+    for folder in (path, path / ENCODER):
+        if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+            return folder
+    if (path / "checkpoints").is_dir():
+        raise UserError(f"{path}: this run has no finished encoder yet; `sigssl export {path} OUT` makes one from a checkpoint.")
+    what = "has neither" if path.is_dir() else "is no folder: it should hold"
+    raise UserError(
+        f"{path}: {what} {WEIGHTS} and {CONFIG}, nor a subfolder {ENCODER}/ with them; name a run or an exported encoder."
+    )
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """What was kept beside the weights (sample rate, hop, dim, data, versions ...), without loading them."""
+    return dict(_read_config(encoder_folder(path)).get("meta", {}))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed, for configurations and reports."""
+    return {"sigssl": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: is no readable YAML ({error}).") from error
+    if not isinstance(config, dict) or not isinstance(config.get("encoder"), dict):
+        raise UserError(f"{file}: has no section `encoder:` with class_path and init_args; it is not an encoder's configuration.")
+    if config.get("format", FORMAT) > FORMAT:
+        raise UserError(
+            f"{file}: was written by a newer sigssl (format {config['format']}, this one reads {FORMAT}); update sigssl."
+        )
+    return config
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put the finished `new` in place of `folder`; a reader sees the old one, none, or the new one, never a mixture."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        folder.replace(old)  # an empty folder may be renamed over
+        new.replace(folder)
+        shutil.rmtree(old)
+    else:
+        new.replace(folder)
