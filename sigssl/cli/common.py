@@ -21,7 +21,12 @@ def make_parser(verb: str, what: str, example: str) -> ArgumentParser:
         example: one complete command line, shown at the end of `--help`.
     """
     return ArgumentParser(
-        prog=f"sigssl {verb}", description=what, epilog=f"example: {example}", exit_on_error=False, default_env=False
+        prog=f"sigssl {verb}",
+        description=what,
+        epilog=f"example: {example}",
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_env=False,
     )
 
 

@@ -1,12 +1,14 @@
 """`sigssl VERB ...`: finds the verb's file, runs it, and turns user errors into one clear line and an exit code.
 
-Exit codes: 0 all done; 1 done, but some inputs were set aside (they are listed); 2 wrong usage or input; 130 interrupted.
+Exit codes: 0 all done; 1 done, but some inputs were set aside (they are listed); 2 wrong usage or input; 70 a defect of
+sigssl; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 
 from sigssl import __version__
@@ -71,3 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception:
+        traceback.print_exc()
+        print(f"sigssl {verb}: this is a defect of sigssl; please report it with the lines above.", file=sys.stderr)
+        return 70
