@@ -73,6 +73,8 @@ def build(config: dict[str, Any], *, where: str = "config", trust: tuple[str, ..
         raise UserError(f"{where}: no class {path!r} ({error}).{nearest(class_name, names)}") from error
     if not inspect.isclass(cls):
         raise UserError(f"{where}: {path!r} is no class.")
+    if cls.__module__.split(".")[0] not in trust:  # something that a trusted module merely imported
+        raise UserError(f"{where}: {path!r} is {cls.__module__}.{cls.__name__}, which is outside of {', '.join(trust)}.")
     args = {name: _made(value, f"{where}: {name}", trust) for name, value in dict(config.get("init_args") or {}).items()}
     known = inspect.signature(cls.__init__).parameters
     for name in args:
