@@ -1,1 +1,5 @@
 """One file = one published method: views + encoder + objective."""
+
+from sigssl.methods.base import Method
+
+__all__ = ["Method"]
