@@ -1,0 +1,142 @@
+"""From a signal to hidden states: a frame feature and a Transformer, with long inputs in overlapping windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sigssl.errors import UserError
+from sigssl.features import Extractor
+from sigssl.nn import TransformerEncoder
+from sigssl.types import Batch, Hidden
+
+
+class FrameEncoder(nn.Module):
+    """Features, then a Transformer; satisfies :class:`sigssl.types.Encoder`.
+
+    Inputs of up to `window` frames run whole. Longer ones run in windows of `window` frames that overlap by `overlap`,
+    positions restarting in each, and are joined at the middle of the overlap. So memory for attention is bounded, positions stay in
+    the range seen in training, and :meth:`stream` gives what :meth:`forward` gives. (s3prl cuts such inputs into near-equal parts
+    without overlap.)
+
+    Args:
+        features: waveform -> frames.
+        body: frames -> states.
+        window: longest run, in frames; the crop of pretraining.
+        overlap: frames shared by neighbouring windows; half of them is the least context a frame inside has on either side.
+    """
+
+    def __init__(self, features: Extractor, body: TransformerEncoder, window: int = 1500, overlap: int = 200) -> None:
+        super().__init__()
+        if features.dim != body.input_dim:
+            raise UserError(
+                f"FrameEncoder: {type(features).__name__} makes {features.dim} values per frame, the Transformer takes "
+                f"{body.input_dim}: set body.input_dim to {features.dim}."
+            )
+        if not 0 <= overlap < window:
+            raise UserError(f"FrameEncoder: 0 <= overlap < window, in frames; got overlap {overlap}, window {window}.")
+        self.features, self.body, self.window, self.overlap = features, body, window, overlap
+        self.dim, self.num_layers = body.dim, body.layers
+        self.hop, self.sample_rate = features.hop, features.sample_rate
+
+    def forward(self, x: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"]) -> Hidden:
+        """Hidden states of signals.
+
+        Args:
+            x: [B, 1, S] at `sample_rate`; what lies behind the lengths is ignored.
+            lengths: valid samples of each item [B].
+
+        Returns:
+            `num_layers + 1` states [B, T, D] and the valid frames of each item.
+
+        Raises:
+            UserError: more than one channel.
+        """
+        return self.encode(*self.frames(x, lengths))
+
+    def frames(
+        self, x: Float[Tensor, "batch channels samples"] | Batch, lengths: Int[Tensor, " batch"] | None = None
+    ) -> tuple[Float[Tensor, "batch time features"], Int[Tensor, " batch"]]:
+        """The frames that the Transformer reads, padding filled with zeros.
+
+        Args:
+            x: signals [B, 1, S] with `lengths` in samples, or a whole batch: of signals, or of stored frames, which pass through.
+            lengths: valid samples; not given with a batch.
+
+        Returns:
+            Frames [B, T, F] in float32 and the valid frames of each item [B].
+
+        Raises:
+            UserError: several channels, a different sample rate, or stored frames of another width.
+        """
+        if isinstance(x, Batch):
+            return self._from_batch(x)
+        assert lengths is not None, "lengths come with a signal"
+        if x.shape[1] != 1:
+            raise UserError(
+                f"FrameEncoder takes one channel, the signal has {x.shape[1]}: choose one, or mix them down, when reading."
+            )
+        return self.features(x[:, 0], lengths)
+
+    def _from_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.sample_rate != self.sample_rate:
+            raise UserError(
+                f"FrameEncoder works at {self.sample_rate} Hz, the batch has {batch.sample_rate} Hz: resample when reading."
+            )
+        return self._stored(batch) if batch.is_frames else self.frames(batch.x, batch.lengths)
+
+    def _stored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.x.shape[2] != self.body.input_dim:
+            raise UserError(
+                f"FrameEncoder takes {self.body.input_dim} values per frame, the stored features have {batch.x.shape[2]}: "
+                f"make them with {type(self.features).__name__} as this model's config says."
+            )
+        return batch.x, batch.lengths
+
+    def encode(self, frames: Float[Tensor, "batch time features"], lengths: Int[Tensor, " batch"]) -> Hidden:
+        """Hidden states of frames [B, T, F], in windows where T is larger than `window`."""
+        if frames.shape[1] <= self.window:
+            return Hidden(self.body(frames, lengths), lengths)
+        states: list[Tensor] = []
+        for begin in range(0, max(1, frames.shape[1] - self.overlap), self.window - self.overlap):
+            # an item takes part while the window before this one has not reached its end
+            active = torch.nonzero((lengths > begin + self.overlap) | (begin == 0))[:, 0]
+            if not len(active):
+                break
+            part = self.body(frames[active, begin : begin + self.window], (lengths[active] - begin).clamp(max=self.window))
+            if not states:
+                states = [s.new_zeros(*frames.shape[:2], self.dim) for s in part]
+            skip = self.overlap // 2 if begin else 0
+            for whole, state in zip(states, part, strict=True):
+                whole[active, begin + skip : begin + state.shape[1]] = state[:, skip:]
+        return Hidden(states, lengths)
+
+    @torch.no_grad()
+    def stream(self, blocks: Callable[[], Iterator[Float[Tensor, " samples"]]]) -> Iterator[list[Float[Tensor, "time dim"]]]:
+        """Hidden states of one recording of any length, piece by piece, at bounded memory.
+
+        Args:
+            blocks: starts reading the recording from its beginning, as one-channel pieces of any size; called again where the
+                features need statistics of the whole recording first.
+
+        Yields:
+            `num_layers + 1` states [t, D] of the next t frames; joined they equal :meth:`forward`.
+        """
+        device = self.body.embed.weight.device
+        waiting = torch.zeros(0, self.body.input_dim, device=device)
+        skip = 0
+        for piece in self.features.stream(blocks):
+            waiting = torch.cat([waiting, piece.to(device)])
+            while len(waiting) > self.window:  # so that there is at least one frame that this window does not reach
+                stop = self.window - self.overlap + self.overlap // 2
+                yield [s[skip:stop] for s in self._window(waiting[: self.window])]
+                waiting, skip = waiting[self.window - self.overlap :], self.overlap // 2
+        if len(waiting) > skip:
+            yield [s[skip:] for s in self._window(waiting)]
+
+    def _window(self, frames: Tensor) -> list[Tensor]:
+        states = self.body(frames[None], torch.tensor([len(frames)], device=frames.device))
+        return [s[0] for s in states]
