@@ -1,0 +1,263 @@
+"""Reading recordings: WAV, FLAC, OGG, MP3 and what else libsndfile reads, whole or a segment, resampled by soxr.
+
+Channel policy: one channel is read, the first unless another is named; `"mean"` averages them and `"all"` keeps them. Nothing is
+mixed unasked: the mean of a headset and a room microphone, or of two telephone sides, is no recording of either.
+
+Samples are float32 in [-1, 1]. A segment is cut at the file's own rate, then resampled.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from sigssl.data.datadir import Command
+from sigssl.data.embedded import Embedded
+from sigssl.data.paths import parse_place
+from sigssl.errors import UserError
+
+Channel = int | Literal["mean", "all"]
+OVERSHOOT = 0.5  # seconds that a segment may end behind the recording; the same tolerance as Kaldi's extract-segments
+ENDLESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)  # sizes that programs write into a WAV header when they cannot go back
+
+
+class AudioInfo(NamedTuple):
+    """What a header declares; `samples` per channel, `duration` in seconds."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+    duration: float
+
+
+def info(path: str | Path) -> AudioInfo:
+    """Read a recording's header; nothing is decoded.
+
+    Raises:
+        UserError: missing, empty, no audio, or a WAV file shorter than its header declares.
+    """
+    with _opened(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames, file.frames / file.samplerate)
+
+
+def read(
+    path: str | Path, start: float = 0.0, end: float | None = None, sample_rate: int | None = None, channel: Channel = 0
+) -> Float32[np.ndarray, "channels samples"]:
+    """Read a recording, or the part between two times, without decoding the rest (where the format can seek: all but pipes).
+
+    Args:
+        path: the file.
+        start: seconds.
+        end: seconds, None to the end; up to 0.5 s behind the recording it is cut to it, as Kaldi does.
+        sample_rate: resample to this rate in hertz; None keeps the file's.
+        channel: an index, "mean" or "all".
+
+    Returns:
+        Samples [C, S] in [-1, 1]; C is 1 but for "all".
+
+    Raises:
+        UserError: missing, empty, truncated or broken file, NaN or infinite samples, a segment outside of the recording, a channel
+            that it lacks. The file and the place are named.
+    """
+    with _opened(path) as file:
+        first, stop = _bounds(path, file, start, end)
+        if first:
+            _seek(path, file, first)
+        samples = _pick(path, _decode(path, file, stop - first, first), channel)
+        rate = file.samplerate
+    if sample_rate is None or sample_rate == rate:
+        return samples
+    # the streaming resampler, as in blocks(): what is read whole and what is read in blocks is then the same, bit for bit
+    return _Resampler(rate, sample_rate, len(samples))(samples, True)
+
+
+def blocks(
+    path: str | Path, seconds: float, sample_rate: int | None = None, channel: Channel = 0
+) -> Iterator[Float32[np.ndarray, "channels samples"]]:
+    """Read a recording block by block at bounded memory; the blocks joined equal :func:`read`.
+
+    Args:
+        path: the file.
+        seconds: length of a block in the file; the blocks that come out of the resampler vary a little around it.
+        sample_rate: resample to this rate in hertz; None keeps the file's.
+        channel: an index, "mean" or "all".
+
+    Yields:
+        Samples [C, s], none of them empty.
+
+    Raises:
+        UserError: as :func:`read`.
+    """
+    with _opened(path) as file:
+        rate, total = file.samplerate, file.frames
+        size = max(1, round(seconds * rate))
+        resample = None
+        for first in range(0, total, size):
+            last = first + size >= total
+            block = _pick(path, _decode(path, file, min(size, total - first), first), channel)
+            if sample_rate is not None and sample_rate != rate:
+                resample = resample or _Resampler(rate, sample_rate, len(block))
+                block = resample(block, last)
+            if block.shape[1]:
+                yield block
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file, the inside of an archive (`wav.ark:123`) or an allowed command; say in plain words why it does not open."""
+    name = str(path)
+    if isinstance(path, Command):
+        source: str | io.RawIOBase | io.BytesIO = io.BytesIO(_run(path))
+    elif name.endswith("|"):
+        raise UserError(f"{name!r} is a shell command; it is not run unless the data directory is read with allow_commands.")
+    else:
+        place = parse_place(name)
+        _check_file(place.file)
+        source = name if place.offset is None else Embedded(place.file, place.offset)
+    try:
+        opened = soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{name}: cannot be read as audio: {_reason(error)}{_looks_like(name)}") from None
+    with opened:
+        if opened.frames == 0:
+            raise UserError(
+                f"{name}: holds no samples (only a header, or cut off behind it). Remove it from the data or fetch it again."
+            )
+        if opened.format in ("WAV", "WAVEX") and source is name:
+            _check_wav_size(name)
+        yield opened
+
+
+def _check_file(name: str) -> None:
+    try:
+        size = os.stat(name).st_size  # noqa: PTH116 - a Path here costs more than the call itself
+    except (FileNotFoundError, NotADirectoryError):
+        link = " (a symbolic link to nothing)" if Path(name).is_symlink() else ""
+        raise UserError(f"{name}: no such file{link}. Correct its line in wav.scp or remove it.") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot be opened: {error.strerror}.") from None
+    if size == 0:
+        raise UserError(f"{name}: is empty (0 bytes). Fetch it again or remove it from the data.")
+
+
+def _check_wav_size(name: str) -> None:
+    """Raise when a WAV file holds less than its header declares: libsndfile itself silently reads what is there."""
+    with Path(name).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            kind, declared = struct.unpack("<4sI", header)
+            if kind == b"data":
+                there = size - file.tell()
+                if declared > there and declared not in ENDLESS:
+                    raise UserError(
+                        f"{name}: truncated: its header declares {declared} bytes of samples, {there} are there. "
+                        f"Fetch it again or remove it from the data."
+                    )
+                return
+            file.seek(declared + declared % 2, os.SEEK_CUR)
+
+
+def _bounds(path: str | Path, file: soundfile.SoundFile, start: float, end: float | None) -> tuple[int, int]:
+    rate, total = file.samplerate, file.frames
+    first, stop = round(start * rate), total if end is None else round(end * rate)
+    if first < 0 or first >= total or stop <= first or stop > total + OVERSHOOT * rate:
+        raise UserError(
+            f"{path}: the segment from {start} s to {'the end' if end is None else f'{end} s'} is outside of the recording, "
+            f"which lasts {total / rate:.3f} s. Correct its line in segments or remove it."
+        )
+    return first, min(stop, total)
+
+
+def _seek(path: str | Path, file: soundfile.SoundFile, first: int) -> None:
+    try:
+        file.seek(first)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _truncated(path, file, first, _reason(error)) from None
+
+
+def _decode(path: str | Path, file: soundfile.SoundFile, count: int, first: int) -> Float32[np.ndarray, "samples channels"]:
+    """Decode `count` samples from where the file stands, `first`; short or broken data and NaN are errors."""
+    try:
+        samples = file.read(count, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _truncated(path, file, first, _reason(error)) from None
+    if len(samples) < count:
+        raise _truncated(path, file, first + len(samples), "the data end there")
+    if file.subtype in ("FLOAT", "DOUBLE") and not np.isfinite(samples).all():  # integers and codecs have no NaN
+        bad = ~np.isfinite(samples).all(axis=1)
+        raise UserError(
+            f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at "
+            f"{(first + int(bad.argmax())) / file.samplerate:.3f} s. "
+            f"Write the file anew from its source or remove it from the data."
+        )
+    return samples
+
+
+def _pick(
+    path: str | Path, samples: Float32[np.ndarray, "samples file_channels"], channel: Channel
+) -> Float32[np.ndarray, "channels samples"]:
+    there = samples.shape[1]
+    if channel == "all":
+        return np.ascontiguousarray(samples.T)
+    if channel == "mean":
+        return samples.mean(axis=1, dtype=np.float32)[None]
+    if not isinstance(channel, int) or not 0 <= channel < there:
+        raise UserError(f"{path}: no channel {channel!r}; it has {there}. Expected 0 to {there - 1}, 'mean' or 'all'.")
+    return np.ascontiguousarray(samples[:, channel])[None]
+
+
+class _Resampler:
+    """soxr (HQ) from one rate to another, fed block by block."""
+
+    def __init__(self, source: int, target: int, channels: int) -> None:
+        self._stream = soxr.ResampleStream(source, target, channels, dtype="float32")
+
+    def __call__(self, samples: Float32[np.ndarray, "channels samples"], last: bool) -> Float32[np.ndarray, "channels resampled"]:
+        made = self._stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
+        return np.ascontiguousarray(made.T)
+
+
+def _truncated(path: str | Path, file: soundfile.SoundFile, at: int, why: str) -> UserError:
+    rate = file.samplerate
+    return UserError(
+        f"{path}: truncated or damaged: {file.frames} samples ({file.frames / rate:.3f} s) declared, but decoding fails "
+        f"after {at / rate:.3f} s ({why}). Fetch it again or remove it from the data."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _looks_like(name: str) -> str:
+    """What a file that is no audio seems to be."""
+    place = parse_place(name)
+    with Path(place.file).open("rb") as opened:
+        opened.seek(place.offset or 0)
+        head = opened.read(64)
+    if head.lstrip()[:1] == b"<":
+        return "; it is a web page, perhaps an error or login page saved in its place. Fetch it again."
+    if head.startswith(b"version https://git-lfs"):
+        return "; it is a Git LFS pointer, not the data. Run 'git lfs pull'."
+    return f"; it begins with {head[:12]!r}. Fetch it again, convert it to WAV or FLAC, or remove it from the data."
+
+
+def _run(command: Command) -> bytes:
+    """What an allowed `... |` of a wav.scp writes to its standard output."""
+    done = subprocess.run(command.rstrip("| "), shell=True, capture_output=True)  # the user allowed it
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode(errors="replace").strip()[-300:]
+        raise UserError(f"{command!r}: gave {len(done.stdout)} bytes and exit code {done.returncode}: {said}")
+    return done.stdout
