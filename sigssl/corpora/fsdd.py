@@ -1,0 +1,48 @@
+"""Free Spoken Digit Dataset: digits 0-9 by six speakers, 8 kHz (github.com/Jakobovski/free-spoken-digit-dataset)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sigssl.corpora.base import About, Item, find_root, read_csv, write_parts
+from sigssl.data.datadir import DataDir
+from sigssl.errors import UserError
+
+ABOUT = About(
+    what="spoken digits, label = digit, 6 speakers, 8 kHz",
+    licence="CC BY-SA 4.0",
+    size="3000 clips, 22 min, 16 MB",
+    example="sigssl prepare fsdd --root free-spoken-digit-dataset data/digits",
+)
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)$")
+TEST_TAKES = 5  # upstream's README, "Usage": takes 0-4 test, the others train
+
+
+def prepare(root: Path | None, out: Path) -> dict[str, DataDir]:
+    """Write the parts `all`, `train` and `test` (upstream's: takes 0-4 of every digit and speaker are the test).
+
+    Args:
+        root: folder with `recordings/{digit}_{speaker}_{take}.wav` (upstream), or with `metadata.csv` and `audio/`.
+        out: folder to write to.
+
+    Returns:
+        Part -> data directory; ids are `speaker-digit-take`, `utt2label` is the digit, `text` its word.
+    """
+    place, mark = find_root(root, "speech_digits", ["metadata.csv", "recordings"])
+    if mark == "metadata.csv":
+        files = [place / row["path"] for row in read_csv(place / mark, ["path", "digit", "speaker", "take"])]
+    else:
+        files = sorted(p for p in (place / mark).iterdir() if p.suffix in (".wav", ".flac"))
+    items, takes = [], []
+    for path in files:
+        match = NAME.match(path.stem)
+        if match is None:
+            raise UserError(f"{path}: not named {{digit}}_{{speaker}}_{{take}}. Remove it or rename it.")
+        digit, speaker, take = match["digit"], match["speaker"], int(match["take"])
+        takes.append(take)
+        items.append(Item(f"{speaker}-{digit}-{take:02d}", path, speaker, text=WORDS[int(digit)], label=digit))
+    test = [item for item, take in zip(items, takes, strict=True) if take < TEST_TAKES]
+    train = [item for item, take in zip(items, takes, strict=True) if take >= TEST_TAKES]
+    return write_parts(out, {"all": items, "train": train, "test": test})

@@ -1,0 +1,159 @@
+"""Synthetic speech by espeak-ng: many voices, known words and phones, no download. For demonstrations, tests and trying recipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sigssl.corpora.base import About, Item, write_parts
+from sigssl.corpora.phoneset import Phone, per_frame
+from sigssl.corpora.sentences import sentence
+from sigssl.corpora.synthesis import Job
+from sigssl.corpora.voices import PARTS, Speaker, cast
+from sigssl.data.datadir import DataDir
+from sigssl.data.io import write_text
+from sigssl.errors import UserError
+from sigssl.optional import require
+
+ABOUT = About(
+    what="espeak-ng speech made here: transcripts, word and phone times, parts with unlike speakers, 16 kHz",
+    licence="none on the sound; espeak-ng itself is GPL-3.0-or-later",
+    size="as long as you ask for; 1 h is 60 MB",
+    example="sigssl prepare synthetic data/synthetic --hours 1 --speakers 20 --nj 2",
+)
+
+
+def prepare(
+    root: Path | None,
+    out: Path,
+    hours: float = 1.0,
+    utts: int | None = None,
+    speakers: int = 20,
+    seed: int = 0,
+    noise: bool = True,
+    reverb: bool = True,
+    lm_sentences: int = 20000,
+    nj: int = 2,
+) -> dict[str, DataDir]:
+    """Write the parts `train`, `dev` and `test`, with different voices; the audio lies in `out/audio/SPEAKER/`.
+
+    Beside the tables each part has `phones` (a class of TIMIT's 39 per 10 ms), `words.ctm` and `phones.ctm` (utterance, channel,
+    start, duration, word or phone); `utt2label` is the accent. `out/lm.txt` holds other sentences of the grammar, for a language
+    model.
+
+    Args:
+        root: not used; there is nothing to find.
+        out: folder to write to. Speakers that a killed run finished are kept if they were made with the same options.
+        hours: hours of audio over all parts, within an utterance per speaker.
+        utts: number of utterances over all parts, in place of hours.
+        speakers: how many; about 70 % of them train, the others half develop, half test.
+        seed: the same seed and options give the same audio byte for byte, whatever nj.
+        noise: background noise, 15 to 40 dB below the speech.
+        reverb: a room for one utterance in three.
+        lm_sentences: how many sentences to write to lm.txt.
+        nj: how many speakers are rendered at a time, each in a process of its own.
+
+    Returns:
+        Part -> data directory.
+
+    Raises:
+        UserError: options that make no sense, or a rendering that fails.
+        MissingExtraError: espeakng-loader is not installed.
+    """
+    if root is not None:
+        raise UserError("synthetic makes its speech itself; leave --root out.")
+    if not hours > 0 or (utts is not None and utts < speakers):
+        raise UserError(
+            f"hours {hours:g}, utts {utts}; expected hours above 0, and at least one utterance for each of {speakers} speakers."
+        )
+    require("espeakng_loader", "to synthesise speech")
+    crew = cast(speakers, seed)
+    out = out.absolute()
+    jobs = []
+    for n, speaker in enumerate(crew):
+        count = None if utts is None else utts // speakers + (n < utts % speakers)
+        jobs.append(job_of(speaker, out / "audio" / speaker.id, seed, count, hours * 3600 / speakers, noise, reverb))
+    with ThreadPoolExecutor(max(1, nj)) as pool:
+        rendered = list(tqdm(pool.map(rendering, jobs), total=len(jobs), desc="speakers", disable=None))
+    found = dict(zip(crew, rendered, strict=True))
+    parts = {part: {s: utterances for s, utterances in found.items() if s.part == part} for part in PARTS}
+    made = write_parts(out, {part: [item(out, s, u) for s, us in members.items() for u in us] for part, members in parts.items()})
+    for part, members in parts.items():
+        utterances = [utterance for us in members.values() for utterance in us]
+        for kind in ("words", "phones"):
+            write_text(out / part / f"{kind}.ctm", ctm(utterances, kind))
+    rng = np.random.default_rng([seed, 2])
+    write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng))}\n" for _ in range(lm_sentences)))
+    return made
+
+
+def job_of(speaker: Speaker, folder: Path, seed: int, count: int | None, seconds: float, noise: bool, reverb: bool) -> Job:
+    """The task of one speaker."""
+    return Job(
+        folder=str(folder),
+        speaker=speaker.id,
+        voice=speaker.voice,
+        accent=speaker.accent,
+        rate=speaker.rate,
+        pitch=speaker.pitch,
+        pitch_range=speaker.pitch_range,
+        seed=seed,
+        count=count,
+        seconds=seconds,
+        noise=noise,
+        reverb=reverb,
+    )
+
+
+def rendering(job: Job) -> list[dict[str, Any]]:
+    """The utterances of a job, rendered in a new process unless they are there already.
+
+    Raises:
+        UserError: the process failed; the end of what it said is shown.
+    """
+    done = Path(job.folder) / "done.json"
+    if done.exists():
+        found = json.loads(done.read_text(encoding="utf-8"))
+        if found["job"] == job._asdict():
+            return list(found["utterances"])
+        done.unlink()
+    for stale in Path(job.folder).glob("*.flac"):
+        stale.unlink()
+    source = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-m", "sigssl.corpora.synthesis"]
+    ran = subprocess.run(
+        command, input=json.dumps(job._asdict()), env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    if ran.returncode or not done.exists():
+        tail = "\n".join(ran.stderr.strip().splitlines()[-5:])
+        raise UserError(f"rendering speaker {job.speaker} ({job.voice}) failed with status {ran.returncode}:\n{tail}")
+    return list(json.loads(done.read_text(encoding="utf-8"))["utterances"])
+
+
+def item(out: Path, speaker: Speaker, utterance: dict[str, Any]) -> Item:
+    """The item of one rendered utterance."""
+    return Item(
+        id=utterance["id"],
+        path=out / "audio" / speaker.id / f"{utterance['id']}.flac",
+        speaker=speaker.id,
+        text=" ".join(word for _, _, word in utterance["words"]),
+        label=speaker.accent,
+        phones=per_frame((Phone(*phone) for phone in utterance["phones"]), utterance["seconds"]),
+        seconds=utterance["seconds"],
+    )
+
+
+def ctm(utterances: Sequence[dict[str, Any]], kind: str) -> str:
+    """NIST's time-marked lines `utterance channel start duration token` of `words` or `phones`."""
+    lines = (f"{u['id']} 1 {start:.4f} {end - start:.4f} {name}\n" for u in utterances for start, end, name in u[kind])
+    return "".join(lines)
