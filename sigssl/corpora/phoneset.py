@@ -25,7 +25,8 @@ FOLDED = {
 # espeak-ng's English phoneme names, stress marks stripped; those that differ between accents follow
 ESPEAK = {
     **{name: name for name in "bpdtgkvfzslrwmn"},
-    "D": "dh", "T": "th", "S": "sh", "Z": "sh", "N": "ng", "h": "hh", "j": "y", "tS": "ch", "dZ": "jh", "t#": "dx", "t[": "t", "t2": "t",
+    "D": "dh", "T": "th", "S": "sh", "Z": "sh", "N": "ng", "h": "hh", "j": "y", "tS": "ch", "dZ": "jh", "t#": "dx", "t[": "t",
+    "t2": "t",
     "w#": "w", "r-": "r", "@L": "l", "i": "iy", "i:": "iy", "I": "ih", "I2": "ih", "I#": "ih", "i@3": "ih", "E": "eh", "e@": "eh",
     "a": "ae", "aa": "aa", "A:": "aa", "A@": "aa", "0": "aa", "O2": "aa", "O:": "aa", "O@": "aa", "o@": "aa", "V": "ah", "@": "ah",
     "@2": "ah", "@-": "ah", "@5": "ah", "a#": "ah", "3": "ah", "3:": "er", "IR": "er", "VR": "er", "U": "uh", "U@": "uh",

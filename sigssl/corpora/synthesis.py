@@ -30,7 +30,7 @@ JOINED = {"the": 2}
 
 
 class Job(NamedTuple):
-    """A speaker's task: `count` utterances or, where that is None, `seconds` of audio, into `folder`."""
+    """A speaker's task: `utts` utterances or, where that is None, `seconds` of audio, into `folder`."""
 
     folder: str
     speaker: str
@@ -40,7 +40,7 @@ class Job(NamedTuple):
     pitch: int
     pitch_range: int
     seed: int
-    count: int | None
+    utts: int | None
     seconds: float
     noise: bool
     reverb: bool
@@ -66,7 +66,7 @@ def render(job: Job) -> list[dict[str, Any]]:
     espeak.seed(job.seed * 1000 + number)
     done: list[dict[str, Any]] = []
     total = 0.0
-    while len(done) < job.count if job.count is not None else total < job.seconds:
+    while len(done) < job.utts if job.utts is not None else total < job.seconds:
         rng = np.random.default_rng([job.seed, 1, number, len(done)])
         words = sentence(rng)
         rate = round(job.rate * rng.uniform(0.9, 1.1))
@@ -103,7 +103,9 @@ class Sound(NamedTuple):
 
 
 def align(spoken: Spoken, words: list[str], american: bool, shift: float) -> list[Sound]:
-    """The phones in order of time, without silence: a phone lasts until the next one begins.
+    """The phones in order of time, without silence: a phone lasts until it falls silent or the next one begins.
+
+    espeak-ng marks a stop at its burst, so that the closure before it would count as the vowel's; TIMIT's folding calls it silence.
 
     Args:
         spoken: espeak-ng's speech and marks.
@@ -112,22 +114,33 @@ def align(spoken: Spoken, words: list[str], american: bool, shift: float) -> lis
         shift: seconds of silence before the speech.
     """
     starts = {position: n for n, position in enumerate(np.cumsum([0, *(len(word) + 1 for word in words)])[:-1].tolist())}
-    sounds: list[Sound] = []
-    owner = 0
     begins = [mark.sample for mark in spoken.marks if mark.phoneme is not None]
     following = iter([*begins[1:], len(spoken.samples)])
+    sounds: list[Sound] = []
+    owner = 0
     for mark in spoken.marks:
         if mark.phoneme is None:
             owner = starts[mark.position]
             continue
-        start, end = (round(sample / spoken.sample_rate + shift, 4) for sample in (mark.sample, next(following)))
+        stop = next(following)
+        start, end = (
+            round(sample / spoken.sample_rate + shift, 4) for sample in (mark.sample, audible_end(spoken, mark.sample, stop))
+        )
         name = fold_espeak(mark.phoneme, american)
         if name is None and sounds:
             last = sounds[-1]
-            sounds[-1] = Sound(last.phone._replace(end=end), last.word)
+            sounds[-1] = Sound(last.phone._replace(end=max(end, last.phone.end)), last.word)
         elif name not in (None, "sil") and end > start:
             sounds.append(Sound(Phone(start, end, str(name)), owner))
     return parted(words, sounds)
+
+
+def audible_end(spoken: Spoken, start: int, stop: int) -> int:
+    """Where the sound between two samples falls below -40 dB of its peak for good; `stop` where that takes less than 10 ms."""
+    loud = np.abs(spoken.samples[start:stop].astype(np.int32))
+    heard = np.flatnonzero(loud * 100 > loud.max(initial=0))
+    end = start + int(heard[-1]) + 1 if len(heard) else start
+    return end if stop - end >= spoken.sample_rate // 100 else stop
 
 
 def parted(words: list[str], sounds: list[Sound]) -> list[Sound]:

@@ -51,7 +51,7 @@ def prepare(
     model.
 
     Args:
-        root: not used; there is nothing to find.
+        root: none; there is nothing to find.
         out: folder to write to. Speakers that a killed run finished are kept if they were made with the same options.
         hours: hours of audio over all parts, within an utterance per speaker.
         utts: number of utterances over all parts, in place of hours.
@@ -107,7 +107,7 @@ def job_of(speaker: Speaker, folder: Path, seed: int, count: int | None, seconds
         pitch=speaker.pitch,
         pitch_range=speaker.pitch_range,
         seed=seed,
-        count=count,
+        utts=count,
         seconds=seconds,
         noise=noise,
         reverb=reverb,
