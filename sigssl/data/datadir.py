@@ -142,12 +142,8 @@ class DataDir:
         """
         target = Path(self.path if path is None else path)
         target.mkdir(parents=True, exist_ok=True)
-        rebase = target.resolve() != self.path.resolve()
-        tables: dict[str, Mapping[str, str]] = {file: getattr(self, name) for name, file in PLAIN_TABLES.items()}
-        if rebase:
-            old = self.path.resolve()
-            tables["wav.scp"] = {key: v if v.endswith("|") else find(v, old) for key, v in self.wav.items()}
-            tables["feats.scp"] = {key: find(v, old, by_name=True) for key, v in self.feats.items()}
+        here = self if target.resolve() == self.path.resolve() else self.portable()
+        tables: dict[str, Mapping[str, str]] = {file: getattr(here, name) for name, file in PLAIN_TABLES.items()}
         tables["segments"] = {key: format_segment(segment) for key, segment in (self.segments or {}).items()}
         tables["utt2dur"] = {key: format_seconds(seconds) for key, seconds in self.utt2dur.items()}
         tables["phones"] = {key: " ".join(labels) for key, labels in self.phones.items()}
@@ -205,6 +201,15 @@ class DataDir:
     def rxfile(self, id: str) -> str:
         """Where the features of an utterance are; an ark that was moved along with the folder is found beside its feats.scp."""
         return find(self.feats[id], self.path, by_name=True)
+
+    def portable(self) -> DataDir:
+        """The same directory with those paths made absolute that count from its folder, so that it may be written elsewhere."""
+        old = self.path.resolve()
+        return replace(
+            self,
+            wav={key: value if value.endswith("|") else find(value, old) for key, value in self.wav.items()},
+            feats={key: find(value, old, by_name=True) for key, value in self.feats.items()},
+        )
 
     def subset(self, ids: Iterable[str]) -> DataDir:
         """The directory of some utterances only, with the recordings and speakers that they need.

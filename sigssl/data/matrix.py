@@ -7,6 +7,7 @@ at an offset. Compressed, double and text matrices go through kaldi_native_io.
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import sys
@@ -29,11 +30,13 @@ def shape(rxfile: str) -> tuple[int, int]:
     """Rows and columns of a stored matrix; of a binary one only the header is read.
 
     Raises:
-        UserError: missing file, or no matrix there.
+        UserError: missing or truncated file, or no matrix there.
     """
     place = parse_rxfile(rxfile)
     with _open(place) as file:
         form, rows, columns, _ = header(file, place.offset or 0)
+        if form != "other" and end_of_matrix(file, place.offset or 0) > os.fstat(file.fileno()).st_size:
+            raise UserError(f"{rxfile}: truncated: {rows} x {columns} numbers declared, the file ends before. Compute it again.")
     if form == "other" or place.range:
         rows, columns = read_matrix(rxfile).shape
     return rows, columns
@@ -114,7 +117,7 @@ def header(file: io.FileIO | BinaryIO, offset: int) -> tuple[str, int, int, int]
     return "other", 0, 0, 0
 
 
-def end_of_matrix(file: BinaryIO, offset: int) -> int:
+def end_of_matrix(file: io.FileIO | BinaryIO, offset: int) -> int:
     """The offset behind the matrix at `offset`; beyond any file where there is none."""
     form, rows, columns, skip = header(file, offset)
     if form == "other":
