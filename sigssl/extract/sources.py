@@ -1,0 +1,77 @@
+"""What to extract from: a data directory, a folder of audio, audio files, or a list of them, all as utterances sorted by id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from sigssl.data.datadir import DataDir, Utterance
+from sigssl.data.io import read_lines
+from sigssl.errors import UserError
+
+AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph"}
+LISTS = {".txt", ".lst", ".list", ".scp"}
+
+
+def find_utterances(source: str | Path | Iterable[str | Path]) -> list[Utterance]:
+    """The utterances of `source`, sorted by id.
+
+    Args:
+        source: a data directory (a folder with `wav.scp`), any other folder (searched for audio files, ids from relative
+            paths), an audio file, a list file (`path` or `id path` per line), or several of the last three.
+
+    Raises:
+        UserError: nothing there, nothing in it, an unknown kind of file, or an id twice; both places are named.
+    """
+    sources = [source] if isinstance(source, (str, Path)) else list(source)
+    if len(sources) == 1 and (Path(sources[0]) / "wav.scp").is_file():
+        utterances = DataDir.read(Path(sources[0])).utterances()
+    else:
+        utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each))]
+    if not utterances:
+        raise UserError(f"{' '.join(map(str, sources))}: no recordings there; looked for wav.scp and for {' '.join(sorted(AUDIO))}.")
+    utterances.sort(key=lambda utterance: utterance.id.encode())
+    for one, other in zip(utterances, utterances[1:], strict=False):
+        if one.id == other.id:
+            raise UserError(
+                f"two recordings have the id {one.id!r}: {one.path} and {other.path}. Rename one, or give a list file with "
+                f"lines 'id path'."
+            )
+    return utterances
+
+
+def _files(source: Path) -> Iterable[tuple[str, Path]]:
+    if source.is_dir():
+        return ((file_id(path.relative_to(source)), path) for path in source.rglob("*") if path.suffix.lower() in AUDIO)
+    if source.suffix.lower() in LISTS:
+        return _listed(source)
+    if source.suffix.lower() in AUDIO:
+        return [(file_id(Path(source.name)), source)]
+    what = "a file of unknown kind" if source.exists() else "not there"
+    raise UserError(
+        f"{source}: {what}; expected a data directory, a folder, an audio file ({' '.join(sorted(AUDIO))}) or a list of files "
+        f"({' '.join(sorted(LISTS))})."
+    )
+
+
+def _listed(source: Path) -> Iterable[tuple[str, Path]]:
+    """The lines of a list: `id path`, or a path alone (which may hold spaces); relative paths as from here, then from the list."""
+    for number, key, value in read_lines(source):
+        line = f"{key} {value}" if value else key
+        if line.endswith("|"):
+            raise UserError(f"{source}:{number}: a command in place of a path is not run: {line!r}. Write its output to a file.")
+        alone = not value or Path(key).suffix.lower() in AUDIO or "/" in key
+        path = Path(line if alone else value)
+        if not path.is_absolute() and not path.exists() and (source.parent / path).exists():
+            path = source.parent / path
+        yield (file_id(Path(path.name)) if alone else key), path
+
+
+def file_id(path: Path) -> str:
+    """An utterance id from a relative path: `right/take 1.flac` -> `right-take_1`."""
+    return re.sub(r"\s", "_", "-".join(path.with_suffix("").parts))
+
+
+def _utterance(id: str, path: Path) -> Utterance:
+    return Utterance(id=id, path=str(path), start=0.0, end=None, speaker=None, duration=None)
