@@ -58,9 +58,12 @@ class FeatureJob:
             hold=HOLD,
         )
         sink = (CompressedArkSink if self.compress else ArkSink)(Path(self.folder), "feats", shard.number)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(shard.key[:8], 16))  # for dither: a shard done again gives the same bytes
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(int(shard.key[:8], 16))  # for dither: a shard done again gives the same bytes
+        try:
             return run_shard(shard, self.reading, what, sink)
+        finally:
+            torch.set_rng_state(state)
 
 
 def extract_features(
