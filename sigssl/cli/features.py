@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> ArgumentParser:
     parser = make_parser(
         "features",
-        "Compute features into Kaldi ark and scp. A run that was interrupted or killed goes on where it was when the same command is "
-        "given again; recordings that cannot be read are set aside in OUT/quarantine.tsv (exit code 1). features.KEY=VALUE sets "
-        "a setting of the config, as in features.n_mels=40.",
+        "Compute features into Kaldi ark and scp. A run that was interrupted or killed goes on where it was when the same command "
+        "is given again; recordings that cannot be read are set aside in OUT/quarantine.tsv (exit code 1). features.KEY=VALUE "
+        "sets a setting of the config, as in features.n_mels=40.",
         "sigssl features --config recipes/conf/features/logmel.yaml data/train exp/feats --nj 8",
     )
     add = parser.add_argument

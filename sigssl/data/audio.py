@@ -9,6 +9,7 @@ Samples are float32 in [-1, 1]. A segment is cut at the file's own rate, then re
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import subprocess
@@ -48,7 +49,7 @@ def info(path: str | Path) -> AudioInfo:
         UserError: missing, empty, no audio, or a WAV file shorter than its header declares.
     """
     with _opened(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames, file.frames / file.samplerate)
+        return _info(file)
 
 
 def read(
@@ -70,28 +71,66 @@ def read(
         UserError: missing, empty, truncated or broken file, NaN or infinite samples, a segment outside of the recording, a channel
             that it lacks. The file and the place are named.
     """
+    samples = read_with_info(path, start, end, sample_rate, channel)[1]
+    assert samples is not None
+    return samples
+
+
+def read_with_info(
+    path: str | Path,
+    start: float = 0.0,
+    end: float | None = None,
+    sample_rate: int | None = None,
+    channel: Channel = 0,
+    longest: float = math.inf,
+) -> tuple[AudioInfo, Float32[np.ndarray, "channels samples"] | None]:
+    """:func:`info` and :func:`read` in one opening, which for short files costs as much as the decoding.
+
+    Args:
+        path: the file.
+        start: seconds.
+        end: seconds, None to the end.
+        sample_rate: resample to this rate in hertz.
+        channel: an index, "mean" or "all".
+        longest: seconds; of a longer part nothing is decoded, and None given in its place.
+
+    Returns:
+        What the header of the whole file declares (at the file's own rate), and the samples.
+
+    Raises:
+        UserError: as :func:`read`.
+    """
     with _opened(path) as file:
+        about = _info(file)
         first, stop = _bounds(path, file, start, end)
+        if stop - first > longest * about.sample_rate:
+            return about, None
         if first:
             _seek(path, file, first)
         samples = _pick(path, _decode(path, file, stop - first, first), channel)
-        rate = file.samplerate
-    if sample_rate is None or sample_rate == rate:
-        return samples
+    if sample_rate is None or sample_rate == about.sample_rate:
+        return about, samples
     # the streaming resampler, as in blocks(): what is read whole and what is read in blocks is then the same, bit for bit
-    return _Resampler(rate, sample_rate, len(samples))(samples, True)
+    return about, _Resampler(about.sample_rate, sample_rate, len(samples))(samples, True)
 
 
 def blocks(
-    path: str | Path, seconds: float, sample_rate: int | None = None, channel: Channel = 0
+    path: str | Path,
+    seconds: float,
+    sample_rate: int | None = None,
+    channel: Channel = 0,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> Iterator[Float32[np.ndarray, "channels samples"]]:
-    """Read a recording block by block at bounded memory; the blocks joined equal :func:`read`.
+    """Read a recording, or the part between two times, block by block at bounded memory; joined they equal :func:`read`.
 
     Args:
         path: the file.
         seconds: length of a block in the file; the blocks that come out of the resampler vary a little around it.
         sample_rate: resample to this rate in hertz; None keeps the file's.
         channel: an index, "mean" or "all".
+        start: seconds.
+        end: seconds, None to the end.
 
     Yields:
         Samples [C, s], none of them empty.
@@ -100,17 +139,24 @@ def blocks(
         UserError: as :func:`read`.
     """
     with _opened(path) as file:
-        rate, total = file.samplerate, file.frames
+        rate = file.samplerate
+        begin, stop = _bounds(path, file, start, end)
         size = max(1, round(seconds * rate))
         resample = None
-        for first in range(0, total, size):
-            last = first + size >= total
-            block = _pick(path, _decode(path, file, min(size, total - first), first), channel)
+        if begin:
+            _seek(path, file, begin)
+        for first in range(begin, stop, size):
+            last = first + size >= stop
+            block = _pick(path, _decode(path, file, min(size, stop - first), first), channel)
             if sample_rate is not None and sample_rate != rate:
                 resample = resample or _Resampler(rate, sample_rate, len(block))
                 block = resample(block, last)
             if block.shape[1]:
                 yield block
+
+
+def _info(file: soundfile.SoundFile) -> AudioInfo:
+    return AudioInfo(file.samplerate, file.channels, file.frames, file.frames / file.samplerate)
 
 
 @contextmanager

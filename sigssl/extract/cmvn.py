@@ -1,4 +1,4 @@
-"""Mean and variance normalisation over speakers or a whole corpus: statistics in Kaldi's form, and a second pass that applies them."""
+"""Mean and variance normalisation over speakers or a corpus: statistics in Kaldi's form, and a second pass that applies them."""
 
 from __future__ import annotations
 
@@ -69,12 +69,11 @@ def write(folder: Path, stats: dict[str, Stats]) -> None:
     """Write `cmvn.ark` and `cmvn.scp` as Kaldi's compute-cmvn-stats does."""
     folder.mkdir(parents=True, exist_ok=True)
     places = {}
-    with whole(folder / "cmvn.ark") as path:
-        with contextlib.closing(kaldi_native_io.DoubleMatrixWriter(f"ark:{path}")) as writer:
-            for group, matrix in sorted(stats.items()):
-                places[group] = f"{folder.resolve()}/cmvn.ark:{path.stat().st_size + len(group.encode()) + 1}"
-                writer.write(group, matrix)
-                writer.flush()
+    with whole(folder / "cmvn.ark") as path, contextlib.closing(kaldi_native_io.DoubleMatrixWriter(f"ark:{path}")) as writer:
+        for group, matrix in sorted(stats.items()):
+            places[group] = f"{folder.resolve()}/cmvn.ark:{path.stat().st_size + len(group.encode()) + 1}"
+            writer.write(group, matrix)
+            writer.flush()
     write_table(folder / "cmvn.scp", places)
 
 

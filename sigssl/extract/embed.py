@@ -24,7 +24,7 @@ from sigssl.extract.parallel import Running, run
 from sigssl.extract.reading import Clip, Reading, padded
 from sigssl.extract.shard_run import Compute, computed, run_shard
 from sigssl.extract.shards import Bad, Outcome, Shard, list_digest, plan
-from sigssl.extract.store import ArkSink, NpySink, NpyTableSink, Sink, Tracks, join_tables, sweep, track_names
+from sigssl.extract.store import ArkSink, NpySink, NpyTableSink, Tracks, join_tables, sweep, track_names
 from sigssl.training.checkpoint import encoder_folder, load_encoder, read_meta
 from sigssl.types import Encoder
 

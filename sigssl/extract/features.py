@@ -97,25 +97,25 @@ def extract_features(
     folder, running = Path(folder), running or Running()
     described = _with_cmvn(describe(extractor), cmvn_over)
     reading = reading or Reading(extractor.sample_rate)
-    two_passes = cmvn_over in ("speaker", "global")
-    if cmvn_from is not None and not two_passes:
+    over: cmvn.Over | None = "speaker" if cmvn_over == "speaker" else "global" if cmvn_over == "global" else None
+    if cmvn_from is not None and not over:
         raise UserError(f"--cmvn-from gives statistics for --cmvn speaker or global; it is {cmvn_over!r}.")
     config = {"features": described, "cmvn": cmvn_over, "cmvn_from": cmvn.digest(cmvn_from), "reading": asdict(reading)}
     head = {"name": running.source, "utterances": len(utterances), "list": list_digest(utterances)}
     shards = plan(utterances)
-    final = cmvn.dependent(shards) if two_passes else shards
+    final = cmvn.dependent(shards) if over else shards
     journal = Journal(folder / "journal.jsonl", {**config, "compress": compress}, head, overwrite=running.overwrite)
     sweep(folder)
-    if not two_passes:
+    if not over:
         run(FeatureJob(str(folder), described, reading, compress), shards, journal, running)
     elif not all(journal.is_done(shard) for shard in final):
         raw = Journal(folder / cmvn.RAW / "journal.jsonl", config, head, overwrite=running.overwrite)
         sweep(folder / cmvn.RAW)
         run(FeatureJob(str(folder / cmvn.RAW), described, reading), shards, raw, running)
-        groups = {utterance.id: cmvn.group_of(utterance, cmvn_over) for utterance in utterances}
+        groups = {utterance.id: cmvn.group_of(utterance, over) for utterance in utterances}
         stats = cmvn.read(cmvn_from) if cmvn_from else cmvn.statistics(folder, [raw.done[s.number] for s in shards], groups)
         cmvn.write(folder, stats)
-        run(cmvn.NormaliseJob(str(folder), cmvn_over, compress), final, journal, running)
+        run(cmvn.NormaliseJob(str(folder), over, compress), final, journal, running)
     summary = finish(folder, ["feats"], final, journal, running.min_good)
     shift = extractor.hop / extractor.sample_rate
     StoreInfo("features", extractor.dim, shift, extractor.sample_rate, config=config).write(folder)

@@ -14,7 +14,6 @@ from sigssl.extract.journal import Journal
 from sigssl.extract.shards import Bad, Outcome, Shard
 
 
-
 @dataclass
 class Summary:
     """What an extraction did.

@@ -45,7 +45,9 @@ class Selection:
         if self.weights is not None and self.layer != "weighted":
             raise UserError(f"weights are given but the layer is {self.layer!r}; expected --layer weighted.")
         if self.weights is not None and len(self.weights) != num_layers + 1:
-            raise UserError(f"{len(self.weights)} weights for {num_layers + 1} states (the input embedding and {num_layers} layers).")
+            raise UserError(
+                f"{len(self.weights)} weights for {num_layers + 1} states (the input embedding and {num_layers} layers)."
+            )
         if self.layer in ("all", "last", "weighted"):
             return self
         number = int(self.layer) if str(self.layer).isdigit() else -1
@@ -82,7 +84,9 @@ def pooled(pieces: Iterable[list[Float[Tensor, "time dim"]]], pool: Pool) -> Ite
     if pool == "none":
         yield from pieces
         return
-    count, means, squares = 0, [], []
+    count = 0
+    means: list[Tensor] = []
+    squares: list[Tensor] = []
     for states in pieces:
         new = states[0].shape[0]
         if not new:
@@ -94,8 +98,7 @@ def pooled(pieces: Iterable[list[Float[Tensor, "time dim"]]], pool: Pool) -> Ite
             shift = [after - before for after, before in zip(mean, means, strict=True)]
             total = count + new
             square = [
-                old + now + step.square() * (count * new / total)
-                for old, now, step in zip(squares, square, shift, strict=True)
+                old + now + step.square() * (count * new / total) for old, now, step in zip(squares, square, shift, strict=True)
             ]
             mean = [old + step * (new / total) for old, step in zip(means, shift, strict=True)]
         count, means, squares = count + new, mean, square

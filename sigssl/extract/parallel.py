@@ -67,7 +67,9 @@ def run(job: Job, shards: Sequence[Shard], journal: Journal, running: Running) -
     todo = [shard for shard in shards if not journal.is_done(shard)]
     nj, dask, bar = running.nj, running.dask, running.bar
     workers = min(nj, len(shards))
-    call = functools.partial(in_threads, job, max(nj // max(workers, 1), 1))  # from all shards, so that a resumed run computes alike
+    call = functools.partial(
+        in_threads, job, max(nj // max(workers, 1), 1)
+    )  # from all shards, so that a resumed run computes alike
     total, left = (sum(len(shard.utterances) for shard in some) for some in (shards, todo))
     with tqdm(total=total, initial=total - left, desc=bar, unit="utt", disable=not bar, dynamic_ncols=True) as progress:
         seconds, bad = 0.0, 0
@@ -148,13 +150,15 @@ def _end_with(sentinel: int) -> None:
 
 
 def _on_cluster(call: Any, shards: Sequence[Shard], address: str) -> Iterator[Outcome]:
-    """joblib's Dask backend on the scheduler at `address`."""
+    """Run through joblib's Dask backend on the scheduler at `address`."""
     import joblib
 
     distributed = require("distributed", "to run on a Dask cluster (--dask)")
     try:
         client = distributed.Client(address, timeout=30, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"--dask {address}: no scheduler answers there ({error}); expected something like tcp://host:8786.") from error
+        raise UserError(
+            f"--dask {address}: no scheduler answers there ({error}); expected something like tcp://host:8786."
+        ) from error
     with client, joblib.parallel_config(backend="dask", client=client):
         yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(joblib.delayed(call)(shard) for shard in shards)

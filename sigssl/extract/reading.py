@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Reading:
     """
 
     sample_rate: int
-    channel: int | str = 0
+    channel: int | Literal["mean"] = 0
     resample: bool = True
     long: float = 120.0
 
@@ -43,24 +43,34 @@ class Clip:
     """A decoded utterance, or the way to read a long one.
 
     Attributes:
-        id: utterance id.
-        path: its file, for messages.
+        utterance: which.
+        how: how it is read.
         seconds: its length.
         signal: float32 [n]; None where it is to be streamed.
-        blocks: begins to read it anew, in pieces of float32 [n].
         notes: what is worth saying about it.
     """
 
-    id: str
-    path: str
+    utterance: Utterance
+    how: Reading
     seconds: float
     signal: Float[np.ndarray, " samples"] | None
-    blocks: Callable[[], Iterator[Float[np.ndarray, " samples"]]]
     notes: tuple[str, ...] = ()
 
+    @property
+    def id(self) -> str:
+        """Its utterance id."""
+        return self.utterance.id
+
+    @property
+    def path(self) -> str:
+        """Its file, for messages."""
+        return self.utterance.path
+
     def tensors(self) -> Iterator[Float[torch.Tensor, " n"]]:
-        """The blocks as tensors."""
-        return map(torch.from_numpy, self.blocks())
+        """Begin to read it anew, in pieces [n]."""
+        _, path, start, end, _, _ = self.utterance
+        for block in audio.blocks(path, BLOCK, self.how.sample_rate, self.how.channel, start, end):
+            yield torch.from_numpy(block[0])
 
     def __len__(self) -> int:
         """Samples held in memory."""
@@ -82,26 +92,22 @@ def read_clip(utterance: Utterance, how: Reading) -> Clip:
     Raises:
         UserError: its file is missing, empty, damaged, holds NaN, or is at another rate where that is refused.
     """
-    id, path, start, end, _, _ = utterance
-    info = audio.info(path)
-    seconds = (info.duration if end is None else min(end, info.duration)) - start
+    _, path, start, end, _, _ = utterance
+    info, samples = audio.read_with_info(path, start, end, how.sample_rate, how.channel, how.long)
     notes = []
     if info.sample_rate != how.sample_rate:
         if not how.resample:
             raise UserError(f"{path}: is at {info.sample_rate} Hz, expected {how.sample_rate} Hz, and resampling was ruled out.")
         notes.append(f"resampled from {info.sample_rate} to {how.sample_rate} Hz")
     if info.channels > 1:
-        notes.append(f"of {info.channels} channels, {'their mean' if how.channel == 'mean' else f'channel {how.channel}'} was taken")
-
-    def blocks() -> Iterator[np.ndarray]:
-        for block in audio.blocks(path, BLOCK, sample_rate=how.sample_rate, channel=how.channel, start=start, end=end):
-            yield block[0]
-
-    signal = None
-    if seconds <= how.long:
-        signal = audio.read(path, start, end, sample_rate=how.sample_rate, channel=how.channel)[0]
-        seconds = len(signal) / how.sample_rate
-    return Clip(id, path, seconds, signal, blocks, tuple(notes))
+        notes.append(
+            f"of {info.channels} channels, {'their mean' if how.channel == 'mean' else f'channel {how.channel}'} was taken"
+        )
+    if samples is not None:
+        seconds = samples.shape[1] / how.sample_rate
+    else:
+        seconds = (info.duration if end is None else min(end, info.duration)) - start
+    return Clip(utterance, how, seconds, None if samples is None else samples[0], tuple(notes))
 
 
 def gather(clips: Iterable[Clip | Bad], seconds: float) -> Iterator[list[Clip | Bad]]:

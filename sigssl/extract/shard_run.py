@@ -1,4 +1,4 @@
-"""One shard from recordings to files, whatever is computed: read ahead, batch by length, stream what is long, set aside what fails."""
+"""One shard from recordings to files: read ahead, batch by length, stream what is long, set aside what fails."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def _computed_batch(batch: list[Clip], what: Compute) -> Iterator[Bad | tuple[Cl
         results = what.batch(batch)
     except BY_DATA as error:
         if _is_memory(error):
-            raise UserError(f"out of memory in a batch of {sum(map(len, batch))} samples: {error}. Lower --batch-seconds.") from error
+            raise UserError(
+                f"out of memory in a batch of {sum(map(len, batch))} samples: {error}. Lower --batch-seconds."
+            ) from error
         if len(batch) == 1:
             yield Bad(batch[0].id, batch[0].path, str(error))
             return

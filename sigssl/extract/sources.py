@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from sigssl.data.datadir import DataDir, Utterance
@@ -30,9 +31,11 @@ def find_utterances(source: str | Path | Iterable[str | Path]) -> list[Utterance
     else:
         utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each))]
     if not utterances:
-        raise UserError(f"{' '.join(map(str, sources))}: no recordings there; looked for wav.scp and for {' '.join(sorted(AUDIO))}.")
+        raise UserError(
+            f"{' '.join(map(str, sources))}: no recordings there; looked for wav.scp and for {' '.join(sorted(AUDIO))}."
+        )
     utterances.sort(key=lambda utterance: utterance.id.encode())
-    for one, other in zip(utterances, utterances[1:], strict=False):
+    for one, other in pairwise(utterances):
         if one.id == other.id:
             raise UserError(
                 f"two recordings have the id {one.id!r}: {one.path} and {other.path}. Rename one, or give a list file with "
