@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 from collections.abc import Sequence
 
@@ -52,4 +54,9 @@ def explain(parser: ArgumentParser, message: str) -> str:
         keys = [o.lstrip("-") for o in options]
         hint = nearest(word.lstrip("-"), keys) or nearest(word.lstrip("-").split(".")[-1], [k.split(".")[-1] for k in keys])
         message += hint
+    inside = re.search(r"class_path '([^']+)'.*[Oo]ption '([^']+)' is not accepted", message, re.DOTALL)
+    if inside:
+        module, _, name = inside.group(1).rpartition(".")
+        known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        message = message.rstrip() + nearest(inside.group(2), known)
     return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sigssl.cli.common import OVERRIDE, make_parser, parse
 from sigssl.cli.extraction import add_options, running, tell
@@ -74,22 +74,17 @@ def _parser() -> ArgumentParser:
 
 def _extractor(config: str, overrides: Sequence[str]) -> Extractor:
     """Build the feature that a YAML file names, checked against its class's type hints."""
-    import yaml
     from jsonargparse import ArgumentParser
 
+    from sigssl.config import build
+    from sigssl.extract.features import packages
     from sigssl.features import Extractor
 
-    try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {config}: cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {config}: is no readable YAML: {error}") from None
-    if not isinstance(content, dict) or "features" not in content:
-        raise UserError(f"--config {config}: expected a key `features` with class_path and init_args.")
+    if not Path(config).is_file():
+        raise UserError(f"--config {config}: no such file; expected a YAML with features: {{class_path, init_args}}.")
     parser = ArgumentParser(prog=config, exit_on_error=False, default_env=False)
+    parser.add_argument("--config", action="config")
     parser.add_argument("--features", type=Extractor, required=True)
-    section: dict[str, Any] = {"features": content["features"]}
     words = [f"--{word.lstrip('-')}" for word in overrides]
-    parser.set_defaults(section)
-    return parser.instantiate_classes(parse(parser, words)).features
+    described = parse(parser, ["--config", config, *words]).features.as_dict()
+    return build(described, where=config, trust=packages(described))

@@ -25,7 +25,7 @@ from sigssl.extract.store import ArkSink, CompressedArkSink, Tracks
 RAW = ".raw"  # subfolder of the features before normalisation, gone in the end
 ROWS = 1 << 16  # frames in memory at once
 Over = Literal["speaker", "global"]
-Stats = Float64[np.ndarray, "2 dim+1"]  # Kaldi's: sums and the count of frames, then sums of squares and 0
+Stats = Float64[np.ndarray, "2 columns"]  # Kaldi's: sums and the count of frames, then sums of squares and 0
 
 
 def group_of(utterance: Utterance, over: Over) -> str:
@@ -113,7 +113,7 @@ class NormaliseJob:
     compress: bool = False
 
     def __call__(self, shard: Shard) -> Outcome:
-        """See :class:`sigssl.extract.shards.Job`."""
+        """Do a shard."""
         folder = Path(self.folder)
         stats = _read_cached(self.folder, (folder / "cmvn.ark").stat().st_mtime_ns)
         before = _outcomes_cached(self.folder, (folder / RAW / "journal.jsonl").stat().st_mtime_ns)[shard.number]

@@ -56,7 +56,7 @@ class EmbedJob:
     batch_seconds: float
 
     def __call__(self, shard: Shard) -> Outcome:
-        """See :class:`sigssl.extract.shards.Job`."""
+        """Do a shard."""
         encoder = _encoder(self.model, self.device)
         what = _compute(encoder, self.selection, self.device, self.batch_seconds)
         tracks = self.selection.tracks(encoder.num_layers)
@@ -216,8 +216,12 @@ def _batch(encoder: Encoder, selection: Selection, device: str, clips: list[Clip
     return [[rows.cpu().numpy() for rows in next(pooled([item], selection.pool), item)] for item in items]
 
 
-@torch.inference_mode()
 def _stream(encoder: Encoder, selection: Selection, clip: Clip) -> Iterator[Tracks]:
     pieces = (selection.pick(states) for states in encoder.stream(clip.tensors))  # type: ignore[attr-defined]
-    for rows in pooled(pieces, selection.pool):
+    results = pooled(pieces, selection.pool)
+    while True:
+        with torch.inference_mode():  # closed while this generator rests, or its reader would be in it too
+            rows = next(results, None)
+        if rows is None:
+            return
         yield [row.cpu().numpy() for row in rows]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sigssl.data.datadir import Utterance
 
@@ -77,12 +78,9 @@ class Outcome:
         return cls(**plain | {"entries": [Entry(*e) for e in plain["entries"]], "bad": [Bad(*b) for b in plain["bad"]]})
 
 
-class Job(Protocol):
-    """What is done to a shard; must pickle, and must give the same bytes whenever it gets the same shard."""
-
-    def __call__(self, shard: Shard) -> Outcome:
-        """Extract the shard and leave its files whole, under their final names."""
-        ...
+# What is done to a shard: it leaves its files whole, under their final names. It must pickle, and must make the same bytes
+# whenever it gets the same shard.
+Job = Callable[[Shard], Outcome]
 
 
 def plan(utterances: list[Utterance], largest: int = LARGEST) -> list[Shard]:
