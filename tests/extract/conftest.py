@@ -27,7 +27,7 @@ def tone(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make a data directory of `count` FLAC files of 0.2 s to `longest` s, two speakers; the same arguments give the same folder."""
+    """Make a data directory of `count` FLAC files of 0.2 s to `longest` s, two speakers; equal arguments give one folder."""
     made: dict[tuple[int, float], Path] = {}
 
     def make(count: int = 30, longest: float = 1.0) -> Path:
