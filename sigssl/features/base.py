@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sigssl.errors import UserError
-from sigssl.features.cmvn import CMVN, Moments
+from sigssl.features.cmvn import GlobalCMVN, Moments, normalise
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import CHUNK_ROWS, DEVICE_ROWS, Framing
+from sigssl.features.spectral import Tables, full_precision
+
+CMVN = Literal["utterance", "mean"] | GlobalCMVN | None
 
 
 class Extractor(nn.Module):
-    """Waveform to frames. A feature says how it frames (`framing`) and what it makes of frames (`spectrum`).
+    """Waveform to frames. A feature says how it frames (`framing`) and what it makes of frames (`tables`, `spectrum`).
 
-    Output is float32 on the waveform's device, under autocast too, without gradient. Each item's frames depend on its own
-    samples alone: what lies in the padding is never read, and frames behind an item's length are exactly 0.
+    Output is float32 on the waveform's device, under autocast too, and without gradient. Each item's frames depend on its own
+    samples alone: what lies in the padding is never used, and frames behind an item's length are exactly 0.
+
+    Args:
+        sample_rate: hertz.
+        framing: how signals are cut into frames.
+        width: of a frame, before derivatives.
+        loudness: root mean square in dB re 1 that each utterance is scaled to first, or None.
+        deltas: derivatives to append.
+        cmvn: "utterance" (mean and variance), "mean", a :class:`GlobalCMVN`, or None; after the derivatives.
 
     Attributes:
         dim: width of a frame.
         hop: samples from one frame to the next.
-        sample_rate: in hertz.
+        sample_rate: hertz.
     """
 
     def __init__(
@@ -38,28 +49,29 @@ class Extractor(nn.Module):
         cmvn: CMVN = None,
     ) -> None:
         super().__init__()
-        if cmvn not in (None, "mean", "utterance"):
+        if not (cmvn in (None, "mean", "utterance") or isinstance(cmvn, GlobalCMVN)):
             raise UserError(f"{type(self).__name__}: cmvn is {cmvn!r}; expected 'utterance' (mean and variance), 'mean' or none.")
+        if min(framing.window, framing.hop) < 1:
+            raise UserError(
+                f"{type(self).__name__}: a window of {framing.window} and a hop of {framing.hop} samples at {sample_rate} Hz; "
+                f"expected at least 1 of each."
+            )
         self.sample_rate = sample_rate
         self.framing = framing
         self.hop = framing.hop
+        self.width = width
         self.loudness = loudness
         self.deltas = deltas
         self.cmvn = cmvn
-        self._set_width(width)
-        self._constants: dict[torch.device, tuple[Tensor, ...]] = {}
+        self.dim = width * (1 + (deltas.order if deltas else 0))
+        self._tables: dict[torch.device, Tables] = {}
 
-    def _set_width(self, width: int) -> None:
-        """Set the width before the derivatives."""
-        self.width = width
-        self.dim = width * (1 + (self.deltas.order if self.deltas else 0))
-
-    def constants(self) -> tuple[Tensor, ...]:
-        """Windows and matrices that `spectrum` multiplies by, float32 on the processor."""
+    def tables(self, device: torch.device) -> Tables:
+        """Window and matrices that `spectrum` multiplies by; called once per device."""
         raise NotImplementedError
 
-    def spectrum(self, frames: Tensor, power_gain: Tensor | None, constants: tuple[Tensor, ...]) -> Tensor:
-        """Features [M, width] of frames [M, window]; the power of each row is to be multiplied by `power_gain` [M, 1]."""
+    def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
+        """Features [M, width] of frames [M, window], a view that must not be written to."""
         raise NotImplementedError
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
@@ -77,19 +89,20 @@ class Extractor(nn.Module):
             lengths: valid samples of each [B], on any device.
 
         Returns:
-            frames float32 [B, T, F], T = frames of the longest possible item, and how many of them are valid [B].
+            frames float32 [B, T, F], T = frames that S samples give, and how many of them are valid [B].
         """
         lengths = lengths.to(waveform.device)
-        with torch.autocast(waveform.device.type, enabled=False):
-            make = self._on_processor if waveform.device.type == "cpu" else self._on_device
-            frames, counts = make(waveform.float(), lengths)
+        with full_precision(waveform.device):
+            compute = self._on_processor if waveform.device.type == "cpu" else self._on_device
+            frames, counts = compute(waveform.detach().float(), lengths)
             if self.deltas:
                 frames = self.deltas(frames, counts)
-            if self.cmvn:
+            if isinstance(self.cmvn, GlobalCMVN):
+                frames = self.cmvn(frames, counts)
+            elif self.cmvn:
                 frames = normalise(frames, counts, variance=self.cmvn == "utterance")
         return frames, counts
 
-    @torch.no_grad()
     def stream(self, blocks: Callable[[], Iterator[Float[Tensor, " n"]]]) -> Iterator[Float[Tensor, "frames dim"]]:
         """The frames of one signal of any length at bounded memory, the same as `forward` gives.
 
@@ -100,59 +113,62 @@ class Extractor(nn.Module):
         Yields:
             frames [t, F] in order, on the processor.
         """
-        gain = self._stream_gain(blocks)
-        if self.cmvn is None:
-            yield from self._stream_frames(blocks, gain)
-            return
-        moments = Moments(self.dim)
-        for frames in self._stream_frames(blocks, gain):
-            moments.add(frames)
-        mean, scale = moments.standardisation(variance=self.cmvn == "utterance")
-        for frames in self._stream_frames(blocks, gain):
-            yield (frames - mean) * scale
+        gain = 1.0
+        if self.loudness is not None:
+            energy, samples = 0.0, 0
+            for block in blocks():
+                energy += _energy(block.float())
+                samples += len(block)
+            gain = self._gain(energy, samples)
+        if isinstance(self.cmvn, GlobalCMVN):
+            yield from map(self.cmvn.apply_to, self._frames(blocks, gain))
+        elif self.cmvn is None:
+            yield from self._frames(blocks, gain)
+        else:
+            moments = Moments(self.dim)
+            for frames in self._frames(blocks, gain):
+                moments.add(frames)
+            mean, scale = moments.standardisation(variance=self.cmvn == "utterance")
+            for frames in self._frames(blocks, gain):
+                yield (frames - mean) * scale
 
-    def _stream_gain(self, blocks: Callable[[], Iterator[Tensor]]) -> Tensor | None:
+    def _frames(self, blocks: Callable[[], Iterator[Tensor]], gain: float) -> Iterator[Tensor]:
+        """Frames of a signal in blocks, before the CMVN."""
+        rows = self.framing.stream(block.float() * gain for block in blocks())
+        frames = map(self._row_spectrum, rows)
+        return self.deltas.stream(frames) if self.deltas else frames
+
+    @torch.no_grad()
+    def _row_spectrum(self, rows: Tensor) -> Tensor:
+        with full_precision(rows.device):
+            return self.spectrum(rows, self._tables_on(rows.device))
+
+    def _tables_on(self, device: torch.device) -> Tables:
+        if device not in self._tables:
+            self._tables[device] = self.tables(device)
+        return self._tables[device]
+
+    def _gain(self, energy: float, samples: int) -> float:
+        """What brings a signal with this sum of squares to `loudness` (s3prl's rule: 1e-10 is added to the root mean square)."""
         if self.loudness is None:
-            return None
-        total, samples = 0.0, 0
-        for block in blocks():
-            total += float(block.double().square().sum())
-            samples += len(block)
-        return torch.tensor([[self._power_gain(total / max(samples, 1))]])
-
-    def _stream_frames(self, blocks: Callable[[], Iterator[Tensor]], gain: Tensor | None) -> Iterator[Tensor]:
-        constants = self._constants_on(torch.device("cpu"))
-        rows = (self.spectrum(frames, gain, constants) for frames in self.framing.stream(blocks))
-        return self.deltas.stream(rows) if self.deltas else rows
-
-    def _power_gain(self, mean_square: float) -> float:
-        """What the power is multiplied by so that the root of the mean square is at `loudness` dB (s3prl's rule)."""
-        assert self.loudness is not None
-        return (10 ** (self.loudness / 20) / (math.sqrt(mean_square) + 1e-10)) ** 2
-
-    def _constants_on(self, device: torch.device) -> tuple[Tensor, ...]:
-        if device not in self._constants:
-            self._constants[device] = tuple(c.to(device, torch.float32) for c in self.constants())
-        return self._constants[device]
+            return 1.0
+        return 10 ** (self.loudness / 20) / ((energy / max(samples, 1)) ** 0.5 + 1e-10)
 
     def _on_processor(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Only valid frames are computed, in chunks that stay in the cache."""
         counts = self.framing.count(lengths)
-        frames = torch.zeros(len(lengths), self.framing.count(waveform.shape[1]), self.width)
-        constants = self._constants_on(waveform.device)
-        gains = None
+        frames = torch.empty(len(lengths), self.framing.count(waveform.shape[1]), self.width)
+        target = frames.numpy()
+        gains = [1.0] * len(lengths)
         if self.loudness is not None:
-            powers = [waveform[i, :n].square().sum(dtype=torch.float64).item() / max(n, 1) for i, n in enumerate(lengths.tolist())]
-            gains = [self._power_gain(p) for p in powers]
-        for rows, pieces in self.framing.chunks(waveform, lengths, CHUNK_ROWS):
-            gain = None
-            if gains is not None:
-                gain = torch.ones(len(rows), 1)
-                for piece in pieces:
-                    gain[piece.row : piece.row + piece.frames] = gains[piece.item]
-            made = self.spectrum(rows, gain, constants)
-            for item, first, count, row in pieces:
-                frames[item, first : first + count] = made[row : row + count]
+            gains = [self._gain(_energy(x[:n]), n) for x, n in zip(waveform, lengths.tolist(), strict=True)]
+        tables, rows = self._tables_on(waveform.device), CHUNK_ROWS * torch.get_num_threads()
+        for chunk, pieces in self.framing.chunks(waveform, lengths, gains, rows):
+            made = self.spectrum(chunk, tables).numpy()
+            for item, first, length, row in pieces:
+                target[item, first : first + length] = made[row : row + length]
+        for item, length in enumerate(counts.tolist()):
+            target[item, length:] = 0
         return frames, counts
 
     def _on_device(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,33 +177,19 @@ class Extractor(nn.Module):
         counts = self.framing.count(lengths)
         if total == 0 or batch == 0:
             return waveform.new_zeros(batch, total, self.width), counts
-        flat, slot = self.framing.grid(waveform, lengths)
-        view = self.framing.view(flat, batch * slot)
-        gain = None
         if self.loudness is not None:
             valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
-            mean_square = waveform.square().masked_fill_(~valid, 0).sum(1, dtype=torch.float64) / lengths.clamp(min=1)
-            gain = (10 ** (self.loudness / 20) / (mean_square.sqrt() + 1e-10)).square().float()
-            gain = gain[:, None].expand(-1, slot).reshape(-1, 1)
-        constants = self._constants_on(waveform.device)
-        made = [
-            self.spectrum(view[r : r + DEVICE_ROWS], None if gain is None else gain[r : r + DEVICE_ROWS], constants)
-            for r in range(0, len(view), DEVICE_ROWS)
-        ]
+            rms = torch.where(valid, waveform, 0.0).square().sum(1).div(lengths.clamp(min=1)).sqrt()
+            waveform = waveform * (10 ** (self.loudness / 20) / (rms + 1e-10))[:, None]
+        flat, slot = self.framing.grid(waveform, lengths)
+        view = self.framing.view(flat, batch * slot)
+        tables = self._tables_on(waveform.device)
+        made = [self.spectrum(view[row : row + DEVICE_ROWS], tables) for row in range(0, len(view), DEVICE_ROWS)]
         frames = torch.cat(made).view(batch, slot, self.width)[:, :total]
         valid = torch.arange(total, device=waveform.device) < counts[:, None]
         return torch.where(valid[..., None], frames, 0.0), counts
 
 
-def normalise(frames: Tensor, lengths: Tensor, *, variance: bool) -> Tensor:
-    """Per-utterance mean and, if asked, variance normalisation over valid frames; the padding stays 0.
-
-    `(x - mean) / (std + 1e-10)` with the unbiased std, which is taken as 0 where there is one frame only.
-    """
-    valid = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None])[..., None]
-    count = lengths.clamp(min=1)[:, None, None]
-    centred = torch.where(valid, frames - frames.sum(1, keepdim=True) / count, 0.0)
-    if not variance:
-        return centred
-    std = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return centred / (std + 1e-10)
+def _energy(signal: Tensor) -> float:
+    """Sum of squares [n]; in double precision from one stretch to the next."""
+    return sum(float(torch.dot(part, part)) for part in signal.split(1 << 15))

@@ -1,13 +1,140 @@
-"""Cepstral mean and variance normalisation: per utterance, speaker or corpus, with statistics that add up."""
+"""Cepstral mean and variance normalisation: per utterance, per speaker or over a corpus, with statistics that add up."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-CMVN = Literal["utterance", "mean"] | None
+from sigssl.errors import UserError
+
+EPS = 1e-10  # added to the standard deviation
+
+
+def normalise(frames: Tensor, lengths: Tensor, *, variance: bool = True) -> Tensor:
+    """Per-utterance mean and, if asked, variance normalisation over valid frames.
+
+    `(x - mean) / (std + 1e-10)` with the unbiased std. A dimension that is constant to rounding (silence, one frame) becomes 0.
+
+    Args:
+        frames: float32 [B, T, F], 0 behind the lengths; on a processor they are overwritten.
+        lengths: valid frames [B].
+        variance: whether to divide by the standard deviation.
+
+    Returns:
+        normalised frames [B, T, F], 0 behind the lengths.
+    """
+    if frames.device.type == "cpu":  # item by item: nothing is done on padding, and an item stays in the cache
+        for item, length in zip(frames, lengths.tolist(), strict=True):
+            if length:
+                valid = item[:length]
+                mean = valid.mean(0)
+                valid -= mean
+                if variance:
+                    valid *= _scale(mean, valid.square().sum(0), length)
+        return frames
+    valid = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None])[..., None]
+    count = lengths[:, None, None]
+    mean = frames.sum(1, keepdim=True) / count.clamp(min=1)
+    centred = torch.where(valid, frames - mean, 0.0)
+    return centred * _scale(mean, centred.square().sum(1, keepdim=True), count) if variance else centred
+
+
+def _scale(mean: Tensor, squares: Tensor, count: int | Tensor) -> Tensor:
+    """One over the standard deviation, from the centred sum of squares; 0 where that is rounding error of the mean."""
+    freedom = count.sub(1).clamp(min=1) if isinstance(count, Tensor) else max(count - 1, 1)
+    std = (squares / freedom).sqrt()
+    return torch.where(std > 4 * torch.finfo(torch.float32).eps * mean.abs(), 1 / (std + EPS), 0.0)
+
+
+class Stats:
+    """Count, sum and sum of squares of frames of one speaker or corpus, in double precision: what Kaldi calls cmvn stats.
+
+    `a + b` joins the statistics of two parts, in any order.
+
+    Args:
+        matrix: Kaldi's layout [2, F + 1]: sums and the count, then sums of squares and 0.
+    """
+
+    def __init__(self, matrix: NDArray[np.float64]) -> None:
+        if matrix.ndim != 2 or matrix.shape[0] != 2 or matrix.shape[1] < 2:
+            raise UserError(
+                f"CMVN statistics are {matrix.shape}; expected [2, dim + 1], as Kaldi's compute-cmvn-stats writes them."
+            )
+        self.matrix = np.asarray(matrix, np.float64)
+
+    @classmethod
+    def of(cls, frames: Tensor) -> Stats:
+        """Statistics of frames [T, F]."""
+        x = frames.detach().double().cpu()
+        matrix = torch.zeros(2, x.shape[1] + 1, dtype=torch.float64)
+        matrix[0, :-1], matrix[1, :-1], matrix[0, -1] = x.sum(0), x.square().sum(0), len(x)
+        return cls(matrix.numpy())
+
+    def __add__(self, other: Stats) -> Stats:
+        if self.matrix.shape != other.matrix.shape:
+            raise UserError(f"CMVN statistics of {self.dim} and {other.dim} dimensions cannot be joined.")
+        return Stats(self.matrix + other.matrix)
+
+    @property
+    def dim(self) -> int:
+        """Width of the frames."""
+        return self.matrix.shape[1] - 1
+
+    @property
+    def count(self) -> float:
+        """How many frames."""
+        return float(self.matrix[0, -1])
+
+    def cmvn(self, *, variance: bool = True) -> GlobalCMVN:
+        """The normalisation to mean 0 and, if asked, variance 1 (Kaldi's: the variance is biased and at least 1e-20).
+
+        Raises:
+            UserError: no frames were counted.
+        """
+        if self.count < 1:
+            raise UserError("CMVN statistics hold no frames.")
+        mean = self.matrix[0, :-1] / self.count
+        spread = np.maximum(self.matrix[1, :-1] / self.count - mean**2, 1e-20) ** 0.5
+        return GlobalCMVN(mean.tolist(), spread.tolist() if variance else None)
+
+
+class GlobalCMVN(nn.Module):
+    """Subtract a fixed mean and divide by a fixed standard deviation: of a corpus, or of the speaker of these utterances.
+
+    Args:
+        mean: what is subtracted, one value per dimension.
+        std: what is divided by; None: nothing.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if std is not None and len(std) != len(mean):
+            raise UserError(f"GlobalCMVN: {len(mean)} means, {len(std)} standard deviations; expected as many of each.")
+        self.mean = list(mean)
+        self.std = None if std is None else list(std)
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames dim"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch frames dim"]:
+        """Normalised frames [B, T, F], 0 behind `lengths` [B]."""
+        valid = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
+        return torch.where(valid[..., None], self.apply_to(frames), 0.0)
+
+    def apply_to(self, frames: Tensor) -> Tensor:
+        """Normalise [..., F] without regard to lengths.
+
+        Raises:
+            UserError: another width than that of the statistics.
+        """
+        if frames.shape[-1] != len(self.mean):
+            raise UserError(f"GlobalCMVN has statistics of {len(self.mean)} dimensions; the features have {frames.shape[-1]}.")
+        centred = frames - torch.tensor(self.mean, device=frames.device, dtype=torch.float32)
+        return centred if self.std is None else centred / torch.tensor(self.std, device=frames.device, dtype=torch.float32)
 
 
 class Moments:
@@ -33,6 +160,5 @@ class Moments:
 
     def standardisation(self, *, variance: bool) -> tuple[Tensor, Tensor]:
         """Mean [F] to subtract and scale [F] to multiply by, float32."""
-        std = (self.squares / max(self.count - 1, 1)).sqrt()
-        scale = 1 / (std + 1e-10) if variance else torch.ones_like(std)
+        scale = _scale(self.mean, self.squares, self.count) if variance else torch.ones_like(self.squares)
         return self.mean.float(), scale.float()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from sigssl.errors import UserError
 
 
 class Deltas(nn.Module):
@@ -25,6 +28,8 @@ class Deltas(nn.Module):
 
     def __init__(self, order: int = 2, window: int = 2, edges: Literal["kaldi", "each"] = "kaldi") -> None:
         super().__init__()
+        if order < 1 or window < 1:
+            raise UserError(f"Deltas: order {order} and window {window}; expected at least 1 of each.")
         self.order = order
         self.window = window
         self.edges = edges
@@ -33,19 +38,11 @@ class Deltas(nn.Module):
         self, frames: Float[Tensor, "batch frames dim"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frames wide"]:
         """Frames [B, T, F] with `lengths` [B] -> [B, T, F * (order + 1)], 0 behind the lengths."""
-        time = torch.arange(frames.shape[1], device=frames.device)
-        last = (lengths - 1).clamp(min=0)[:, None]
-        valid = (time < lengths[:, None])[..., None]
+        valid = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None])[..., None]
         parts = [frames]
         for order in range(1, self.order + 1):
             source, taps = (parts[-1], self._taps(1)) if self.edges == "each" else (frames, self._taps(order))
-            reach = len(taps) // 2
-            total = torch.zeros_like(frames)
-            for k, tap in zip(range(-reach, reach + 1), taps.tolist(), strict=True):
-                if tap:
-                    index = torch.minimum((time + k).clamp(min=0)[None], last)
-                    total += tap * source.gather(1, index[..., None].expand_as(source))
-            parts.append(torch.where(valid, total, 0.0))
+            parts.append(torch.where(valid, _filtered(source, valid, lengths, taps), 0.0))
         return torch.cat(parts, -1)
 
     def stream(self, blocks: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -64,14 +61,24 @@ class Deltas(nn.Module):
         if held is not None and len(held) > done:
             yield self(held[None], torch.tensor([len(held)]))[0][done:]
 
-    def _taps(self, order: int) -> Tensor:
+    def _taps(self, order: int) -> list[float]:
         """Filter of a derivative over the frames themselves: the first-order filter convolved with itself."""
-        k = torch.arange(-self.window, self.window + 1, dtype=torch.float64)
-        first = k / k.square().sum()
-        taps = torch.ones(1, dtype=torch.float64)
+        k = np.arange(-self.window, self.window + 1)
+        taps = np.ones(1)
         for _ in range(order):
-            full = torch.zeros(len(taps) + 2 * self.window, dtype=torch.float64)
-            for i, value in enumerate(first.tolist()):
-                full[i : i + len(taps)] += value * taps
-            taps = full
-        return taps
+            taps = np.convolve(taps, k / np.square(k).sum())
+        return [float(tap) for tap in taps]
+
+
+def _filtered(frames: Tensor, valid: Tensor, lengths: Tensor, taps: list[float]) -> Tensor:
+    """Frames [B, T, F] filtered over time, the first and last valid frame of each item repeated beyond it."""
+    reach, time = len(taps) // 2, frames.shape[1]
+    if time == 0:
+        return frames
+    last = frames.gather(1, (lengths - 1).clamp(min=0)[:, None, None].expand(-1, -1, frames.shape[2]))
+    extended = torch.cat([frames[:, :1].expand(-1, reach, -1), torch.where(valid, frames, last), last.expand(-1, reach, -1)], dim=1)
+    total = torch.zeros_like(frames)
+    for first, tap in enumerate(taps):
+        if tap:
+            total.add_(extended[:, first : first + time], alpha=tap)
+    return total

@@ -6,12 +6,16 @@ samples every `hop`: `1 + (N + left + right - window) // hop` of them. Whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[np.float32]
 
 CHUNK_ROWS = 512  # frames worked on at once on a processor: their spectra stay in its second-level cache
 DEVICE_ROWS = 1 << 16  # and on an accelerator, where this only bounds memory (about 300 MB)
@@ -69,6 +73,8 @@ class Framing:
 
     def edges(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """The reflected samples of each item: [B, left + right]."""
+        if self.left + self.right == 0 or waveform.shape[1] == 0:
+            return waveform.new_zeros(len(lengths), self.left + self.right)
         device = waveform.device
         before = torch.arange(-self.left, 0, device=device).expand(len(lengths), -1)
         after = torch.arange(self.right, device=device) + lengths[:, None]
@@ -79,20 +85,28 @@ class Framing:
         """`rows` overlapping frames of a contiguous signal as a view [rows, window]."""
         return flat.as_strided((rows, self.window), (self.hop, 1))
 
-    def chunks(self, waveform: Tensor, lengths: Tensor, rows: int = CHUNK_ROWS) -> Iterator[tuple[Tensor, list[Piece]]]:
+    def chunks(
+        self, waveform: Tensor, lengths: Tensor, gains: list[float], rows: int = CHUNK_ROWS
+    ) -> Iterator[tuple[Tensor, list[Piece]]]:
         """Frames of a batch on a processor, in chunks of at most `rows`, many short items or part of a long one in each.
+
+        Args:
+            waveform: signals [B, S].
+            lengths: valid samples [B].
+            gains: what each signal is multiplied by on the way.
+            rows: frames in a chunk.
 
         Yields:
             a view [M, window] over a buffer that the next chunk overwrites, and the pieces it is made of; rows that belong
             to no piece straddle two items and mean nothing.
         """
-        samples = lengths.tolist()
         overlap = -(-self.window // self.hop) - 1  # rows lost where two pieces meet
-        buffer = waveform.new_zeros((rows + overlap) * self.hop + self.window)
-        edges = self.edges(waveform, lengths) if self.left + self.right else waveform
+        buffer = torch.zeros((rows + overlap) * self.hop + self.window)
+        signals, target, edges = waveform.numpy(), buffer.numpy(), self.edges(waveform, lengths).numpy()
         pieces: list[Piece] = []
         row = 0
-        for item, length in enumerate(samples):
+        for item, length in enumerate(lengths.tolist()):
+            sources = (edges[item, : self.left], signals[item, :length], edges[item, self.left :])
             first, total = 0, self.count(length)
             while first < total:
                 count = min(total - first, rows - row)
@@ -101,19 +115,11 @@ class Framing:
                     pieces, row = [], 0
                     continue
                 span = (count - 1) * self.hop + self.window
-                self._fill(buffer[row * self.hop :][:span], waveform[item, :length], edges[item], first * self.hop)
+                _fill(target[row * self.hop :][:span], sources, first * self.hop, gains[item])
                 pieces.append(Piece(item, first, count, row))
                 first, row = first + count, row + count + overlap
         if pieces:
             yield self.view(buffer, pieces[-1].row + pieces[-1].frames), pieces
-
-    def _fill(self, target: Tensor, signal: Tensor, edge: Tensor, begin: int) -> None:
-        """Write the extended signal from `begin` on into `target`."""
-        bounds = (0, self.left, self.left + len(signal), self.left + len(signal) + self.right)
-        for source, low, high in zip((edge[: self.left], signal, edge[self.left :]), bounds[:-1], bounds[1:], strict=True):
-            start, stop = max(low, begin), min(high, begin + len(target))
-            if start < stop:
-                target[start - begin : stop - begin] = source[start - low : stop - low]
 
     def grid(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
         """Frames of a batch on an accelerator, by one gather and without waiting for the lengths to arrive.
@@ -128,15 +134,15 @@ class Framing:
         flat = waveform.gather(1, index).flatten()
         return torch.cat([flat, flat.new_zeros(self.window)]), slot
 
-    def stream(self, blocks: Callable[[], Iterable[Tensor]], rows: int = CHUNK_ROWS) -> Iterator[Tensor]:
+    def stream(self, blocks: Iterable[Tensor], rows: int = CHUNK_ROWS) -> Iterator[Tensor]:
         """Frames [m, window], m <= rows, of one signal that arrives in blocks [n] of any size; memory is bounded by the blocks."""
         held = torch.empty(0)
-        for part in self._extended(blocks()):
-            held = torch.cat([held, part]) if len(held) else part.contiguous()
-            ready = (len(held) - self.window) // self.hop + 1
+        for part in self._extended(blocks):
+            held = torch.cat([held, part])
+            ready = max(0, (len(held) - self.window) // self.hop + 1)
             for first in range(0, ready, rows):
                 yield self.view(held[first * self.hop :], min(rows, ready - first))
-            held = held[max(ready, 0) * self.hop :]
+            held = held[ready * self.hop :]
 
     def _extended(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
         """The signal with its reflections, piece by piece; the tail that the right one needs is held back."""
@@ -144,7 +150,7 @@ class Framing:
         tail = torch.empty(0)
         started = False
         for block in blocks:
-            tail = torch.cat([tail, block.float()])
+            tail = torch.cat([tail, block])
             if not started and len(tail) >= need:
                 started = True
                 yield self._mirror(tail, -self.left, 0)
@@ -157,3 +163,13 @@ class Framing:
     def _mirror(self, signal: Tensor, start: int, stop: int) -> Tensor:
         """Samples `start` to `stop` of the extension of a whole `signal`."""
         return signal[self.reflected(torch.arange(start, stop), torch.tensor(len(signal)))]
+
+
+def _fill(target: Array, sources: tuple[Array, ...], begin: int, gain: float) -> None:
+    """Write what `sources` are end to end, from `begin` on and times `gain`, into `target` (NumPy: a tenth of torch's overhead)."""
+    low = -begin
+    for source in sources:
+        start, stop = max(low, 0), min(low + len(source), len(target))
+        if start < stop:
+            np.multiply(source[start - low : stop - low], gain, out=target[start:stop])
+        low += len(source)

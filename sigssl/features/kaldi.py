@@ -10,11 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sigssl.errors import UserError
-from sigssl.features.base import Extractor
-from sigssl.features.cmvn import CMVN
+from sigssl.features.base import CMVN, Extractor
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import Framing
-from sigssl.features.spectral import interleaved, mel_filters, squared_parts, window
+from sigssl.features.spectral import Filters, Tables, mel_filters, power_spectrum, require_filled, window
 
 EPSILON = torch.finfo(torch.float32).eps  # what Kaldi floors energies at before the logarithm
 
@@ -90,7 +89,12 @@ class KaldiFbank(Extractor):
         self.use_power = use_power
         self.scale = scale
         self.dither = dither
+        self._taper = window(window_type, framing.window) * scale
         self._size = 1 << (framing.window - 1).bit_length()
+        high = high_hz if high_hz > 0 else sample_rate / 2 + high_hz
+        filters = mel_filters(n_mels, self._size, sample_rate, low_hz, high, linear_in="mel")
+        filters[-1] = 0  # Kaldi leaves the Nyquist bin out
+        self._filters = require_filled(filters, self._size, sample_rate)
 
     def forward(
         self,
@@ -110,36 +114,46 @@ class KaldiFbank(Extractor):
             raise UserError(f"{type(self).__name__}: dither {self.dither:g} cannot be streamed; expected 0.")
         return super().stream(blocks)
 
-    def constants(self) -> tuple[Tensor, ...]:
+    def tables(self, device: torch.device) -> Tables:
         """Window with the scale in it, [window], and filters."""
-        nyquist = self.sample_rate / 2
-        high = self.high_hz if self.high_hz > 0 else nyquist + self.high_hz
-        filters = mel_filters(self.n_mels, self._size, self.sample_rate, self.low_hz, high, linear_in="mel")
-        filters[-1] = 0  # Kaldi leaves the Nyquist bin out
-        return window(self.window_type, self.framing.window) * self.scale, interleaved(filters) if self.use_power else filters
+        return Tables(self._taper.to(device, torch.float32), Filters(self._filters, device))
 
-    def spectrum(self, frames: Tensor, power_gain: Tensor | None, constants: tuple[Tensor, ...]) -> Tensor:
+    def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """Filter energies, with the log energy where it is asked for."""
-        energies, log_energy = self._energies(frames, constants)
+        energies, log_energy = self._energies(frames, tables)
         if self.use_log:
             energies = energies.clamp_(min=EPSILON).log_()
         if log_energy is None:
             return energies
         return torch.cat([energies, log_energy] if self.htk_compat else [log_energy, energies], 1)
 
-    def _energies(self, frames: Tensor, constants: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-        """Filter energies [M, n_mels] and log energy [M, 1]."""
-        taper, filters = constants[:2]
+    def _energies(self, frames: Tensor, tables: Tables) -> tuple[Tensor, Tensor | None]:
+        """Filter energies [M, n_mels] and, with `use_energy`, the log energy [M, 1]."""
+        assert tables.filters is not None
+        mean = frames.mean(1, keepdim=True) if self.remove_dc else frames.new_zeros(len(frames), 1)
+        padded = self._shaped(frames, mean, tables.taper)
+        log_energy = None
+        if self.use_energy:
+            log_energy = self._log_energy((frames - mean).mul_(self.scale) if self.raw_energy else padded)
+        power = power_spectrum(padded, self._size)
+        return tables.filters(power if self.use_power else power.sqrt_()), log_energy
+
+    def _shaped(self, frames: Tensor, mean: Tensor, taper: Tensor) -> Tensor:
+        """`taper (d[i] - preemphasis d[i - 1])` of `d = frames - mean`, with `d[-1] = d[0]`, zero-padded: [M, n_fft].
+
+        Multiplied out, so that each term is one pass over the frames.
+        """
+        padded = frames.new_empty(len(frames), self._size)
+        padded[:, frames.shape[1] :] = 0
+        shaped = padded[:, : frames.shape[1]]
+        torch.mul(frames, taper, out=shaped)
+        rest = 1 - self.preemphasis
+        if self.preemphasis:
+            shaped[:, 1:].addcmul_(frames[:, :-1], taper[1:], value=-self.preemphasis)
+            shaped[:, 0] *= rest
         if self.remove_dc:
-            frames = frames - frames.mean(1, keepdim=True)
-        shaped = frames.clone()
-        shaped[:, 1:].sub_(frames[:, :-1], alpha=self.preemphasis)
-        shaped[:, 0].mul_(1 - self.preemphasis)
-        shaped.mul_(taper)
-        log_energy = self._log_energy(frames * self.scale if self.raw_energy else shaped) if self.use_energy else None
-        squares = squared_parts(shaped, self._size)
-        spectrum = squares if self.use_power else squares.unflatten(1, (-1, 2)).sum(2).sqrt_()
-        return spectrum @ filters, log_energy
+            shaped.addcmul_(mean, taper, value=-rest)
+        return padded
 
     def _log_energy(self, frames: Tensor) -> Tensor:
         energy = frames.square().sum(1, keepdim=True).clamp_(min=EPSILON).log_()
@@ -205,10 +219,11 @@ class MFCC(KaldiFbank):
         )
         self.n_ceps = n_ceps
         self.lifter = lifter
-        self._set_width(n_ceps)
+        self.width = n_ceps
+        self.dim = n_ceps * (1 + (deltas.order if deltas else 0))
 
-    def constants(self) -> tuple[Tensor, ...]:
-        """Window, filters, and the cosine transform with the lifter in it [n_mels, n_ceps]."""
+    def tables(self, device: torch.device) -> Tables:
+        """As for the filterbank, and the cosine transform with the lifter in it [n_mels, n_ceps]."""
         k = torch.arange(self.n_ceps, dtype=torch.float64)
         middle = torch.arange(self.n_mels, dtype=torch.float64)[:, None] + 0.5
         cosines = torch.cos(math.pi / self.n_mels * middle * k) * math.sqrt(2 / self.n_mels)
@@ -217,12 +232,13 @@ class MFCC(KaldiFbank):
             cosines = cosines * (1 + self.lifter / 2 * torch.sin(math.pi * k / self.lifter))
         if self.htk_compat and not self.use_energy:
             cosines[:, 0] *= math.sqrt(2)
-        return *super().constants(), cosines
+        return super().tables(device)._replace(cosines=cosines.to(device, torch.float32))
 
-    def spectrum(self, frames: Tensor, power_gain: Tensor | None, constants: tuple[Tensor, ...]) -> Tensor:
+    def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """Cepstra [M, n_ceps]."""
-        energies, log_energy = self._energies(frames, constants)
-        cepstra = energies.clamp_(min=EPSILON).log_() @ constants[2]
+        energies, log_energy = self._energies(frames, tables)
+        assert tables.cosines is not None
+        cepstra = energies.clamp_(min=EPSILON).log_() @ tables.cosines
         if log_energy is not None:
             cepstra[:, :1] = log_energy
         return torch.cat([cepstra[:, 1:], cepstra[:, :1]], 1) if self.htk_compat else cepstra

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigssl.features.base import Extractor
-from sigssl.features.cmvn import CMVN
+from sigssl.errors import UserError
+from sigssl.features.base import CMVN, Extractor
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import Framing
-from sigssl.features.spectral import interleaved, mel_filters, squared_parts, window
+from sigssl.features.spectral import Filters, Tables, mel_filters, power_spectrum, require_filled, window
 
 
 class LogMel(Extractor):
@@ -23,7 +23,8 @@ class LogMel(Extractor):
         sample_rate: hertz; window, hop and the highest frequency scale with it.
         window_ms: length of the window.
         hop_ms: from frame to frame.
-        n_fft: length of the transform; None: that of the window.
+        n_fft: length of the transform; None: that of the window, doubled until no filter falls between two bins (80 filters at
+            8 kHz need 400).
         low_hz: lowest corner of the filters.
         high_hz: highest; None: half the sample rate.
         floor: added to the power before the logarithm.
@@ -46,10 +47,14 @@ class LogMel(Extractor):
         deltas: Deltas | None = None,
         cmvn: CMVN = "utterance",
     ) -> None:
-        length = round(sample_rate * window_ms / 1000)
-        size = n_fft or length
-        framing = Framing(size, round(sample_rate * hop_ms / 1000), size // 2, size // 2)
-        super().__init__(sample_rate, framing, n_mels or size // 2 + 1, loudness=loudness, deltas=deltas, cmvn=cmvn)
+        length, hop = round(sample_rate * window_ms / 1000), round(sample_rate * hop_ms / 1000)
+        if n_fft is not None and n_fft < length:
+            raise UserError(f"LogMel: n_fft is {n_fft}; expected at least the window's {length} samples.")
+        self._size, filters = transform(n_mels, n_fft, length, sample_rate, low_hz, high_hz)
+        left = self._size // 2 - (self._size - length) // 2  # where torch.stft puts a window shorter than its transform
+        right = length - left - self._size % 2
+        framing = Framing(length, hop, left, right)
+        super().__init__(sample_rate, framing, n_mels or self._size // 2 + 1, loudness=loudness, deltas=deltas, cmvn=cmvn)
         self.n_mels = n_mels
         self.window_ms = window_ms
         self.hop_ms = hop_ms
@@ -57,25 +62,32 @@ class LogMel(Extractor):
         self.low_hz = low_hz
         self.high_hz = high_hz
         self.floor = floor
-        self._size = size
-        self._length = length
+        self._filters = filters
 
-    def constants(self) -> tuple[Tensor, ...]:
-        """Window [n_fft] and filters."""
-        taper = window("hann", self._length, periodic=True)
-        left = (self._size - self._length) // 2
-        taper = torch.nn.functional.pad(taper, (left, self._size - self._length - left))
-        if self.n_mels is None:
-            return taper, torch.empty(0)
-        high = self.sample_rate / 2 if self.high_hz is None else self.high_hz
-        filters = mel_filters(self.n_mels, self._size, self.sample_rate, self.low_hz, high, linear_in="hertz")
-        return taper, interleaved(filters)
+    def tables(self, device: torch.device) -> Tables:
+        """Window and filters."""
+        taper = window("hann", self.framing.window, periodic=True).to(device, torch.float32)
+        return Tables(taper, None if self._filters is None else Filters(self._filters, device))
 
-    def spectrum(self, frames: Tensor, power_gain: Tensor | None, constants: tuple[Tensor, ...]) -> Tensor:
-        """`ln(gain * power + floor)`."""
-        taper, filters = constants
-        squares = squared_parts(frames * taper, self._size)
-        power = squares @ filters if self.n_mels else squares.unflatten(1, (-1, 2)).sum(2)
-        if power_gain is not None:
-            power.mul_(power_gain)
-        return power.add_(self.floor).log_()
+    def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
+        """`ln(power + floor)`."""
+        power = power_spectrum(frames * tables.taper, self._size)
+        energies = tables.filters(power) if tables.filters else power
+        return energies.add_(self.floor).log_()
+
+
+def transform(
+    n_mels: int | None, n_fft: int | None, length: int, sample_rate: int, low_hz: float, high_hz: float | None
+) -> tuple[int, Tensor | None]:
+    """Length of the transform and mel filters [bins, n_mels], with slopes linear in hertz as in torchaudio and librosa (HTK).
+
+    Without `n_fft` the length is that of the window, doubled up to three times until no filter falls between two bins.
+    """
+    if n_mels is None:
+        return n_fft or length, None
+    high = sample_rate / 2 if high_hz is None else high_hz
+    for size in [n_fft] if n_fft else [length, 2 * length, 4 * length, 8 * length]:
+        filters = mel_filters(n_mels, size, sample_rate, low_hz, high, linear_in="hertz")
+        if filters.any(0).all():
+            break
+    return size, require_filled(filters, size, sample_rate)

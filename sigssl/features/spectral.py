@@ -1,8 +1,11 @@
-"""Windows, filterbanks and the power spectrum that all the features share."""
+"""Windows, power spectra and mel filters that all the features share, always in full float32."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from torch import Tensor
 from sigssl.errors import UserError
 
 WINDOWS = ("hann", "hamming", "povey", "blackman", "rectangular")
+GROUP = 16  # filters multiplied at once on a processor: a multiple of what one vector register holds
 
 
 def window(kind: str, length: int, *, periodic: bool = False) -> Tensor:
@@ -28,7 +32,7 @@ def window(kind: str, length: int, *, periodic: bool = False) -> Tensor:
 
 
 def hertz_to_mel(hertz: Tensor) -> Tensor:
-    """`2595 log10(1 + f / 700)`, which is Kaldi's `1127 ln(1 + f / 700)` to 4 digits; the constant cancels in a filterbank."""
+    """`2595 log10(1 + f / 700)`; Kaldi's `1127 ln(1 + f / 700)` is a multiple of it, and the multiple cancels in a filterbank."""
     return 2595 * torch.log10(1 + hertz / 700)
 
 
@@ -49,11 +53,14 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int, low: float, high: flo
         linear_in: "hertz", as torchaudio and librosa draw the slopes, or "mel", as Kaldi does.
 
     Raises:
-        UserError: corners out of order or above the Nyquist frequency.
+        UserError: no filter, or corners out of order or above the Nyquist frequency.
     """
     nyquist = sample_rate / 2
-    if not 0 <= low < high <= nyquist:
-        raise UserError(f"mel filters from {low:g} to {high:g} Hz: expected 0 <= low < high <= {nyquist:g} (half the sample rate).")
+    if n_mels < 1 or not 0 <= low < high <= nyquist:
+        raise UserError(
+            f"{n_mels} mel filters from {low:g} to {high:g} Hz at {sample_rate} Hz: expected at least one, "
+            f"and 0 <= low < high <= {nyquist:g} (half the sample rate)."
+        )
     ends = hertz_to_mel(torch.tensor([low, high], dtype=torch.float64))
     corners = torch.linspace(float(ends[0]), float(ends[1]), n_mels + 2, dtype=torch.float64)
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate / n_fft)
@@ -66,11 +73,78 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int, low: float, high: flo
     return torch.minimum(rise, fall).clamp(min=0)
 
 
-def squared_parts(frames: Tensor, n_fft: int) -> Tensor:
-    """Squares of the real and imaginary parts of the spectrum, interleaved: [M, 2 * (n_fft // 2 + 1)]."""
-    return torch.view_as_real(torch.fft.rfft(frames, n_fft)).flatten(1).square_()
+def require_filled(filters: Tensor, n_fft: int, sample_rate: int) -> Tensor:
+    """The filters [bins, F], if each of them reaches a bin.
+
+    Raises:
+        UserError: one falls between two bins, so that its output would be a constant.
+    """
+    empty = (~filters.any(0)).nonzero().flatten().tolist()
+    if empty:
+        raise UserError(
+            f"{len(empty)} of {filters.shape[1]} mel filters fall between the bins of a {n_fft}-point transform at {sample_rate} Hz"
+            f" (the first is number {empty[0]}) and would be constant. Take fewer filters or a longer transform (n_fft)."
+        )
+    return filters
 
 
-def interleaved(filters: Tensor) -> Tensor:
-    """Filters [bins, F] as they multiply :func:`squared_parts`: the sum of the two squares happens in the product."""
-    return filters.repeat_interleave(2, 0)
+def power_spectrum(frames: Tensor, n_fft: int) -> Tensor:
+    """`|rfft|^2` of frames [M, n <= n_fft]: [M, n_fft // 2 + 1]."""
+    squares = torch.view_as_real(torch.fft.rfft(frames, n_fft)).square_()
+    return squares[..., 0] + squares[..., 1]
+
+
+class Filters:
+    """Multiplication of power spectra by a filterbank, made ready for a device.
+
+    Neighbouring triangles reach over few bins, so on a processor the product is taken in groups of them, each over its own bins:
+    most of the zeros are never touched. An accelerator takes one product.
+
+    Args:
+        matrix: filters [bins, F].
+        device: where the spectra will be.
+    """
+
+    def __init__(self, matrix: Tensor, device: torch.device) -> None:
+        self.width = matrix.shape[1]
+        step = GROUP if device.type == "cpu" else max(self.width, 1)
+        self.groups: list[tuple[int, int, int, Tensor]] = []
+        for first in range(0, self.width, step):
+            group = matrix[:, first : first + step]
+            used = group.any(1).nonzero().flatten().tolist() or [0]
+            low, high = used[0], used[-1] + 1
+            self.groups.append((first, low, high, group[low:high].to(device, torch.float32).contiguous()))
+
+    def __call__(self, power: Tensor) -> Tensor:
+        """Energies [M, F] of spectra [M, bins]."""
+        made = power.new_empty(len(power), self.width)
+        for first, low, high, group in self.groups:
+            torch.mm(power[:, low:high], group, out=made[:, first : first + group.shape[1]])
+        return made
+
+
+class Tables(NamedTuple):
+    """What frames are multiplied by, float32 on one device."""
+
+    taper: Tensor  # [window]
+    filters: Filters | None = None
+    cosines: Tensor | None = None  # [F, cepstra]
+
+
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Products in true float32 within: neither autocast nor TF32 or bfloat16, even where the user allows them for the network."""
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    settings = getattr(backend, "matmul", None)
+    name = "fp32_precision" if hasattr(settings, "fp32_precision") else "allow_tf32"  # the latter before torch 2.9
+    exact = {"fp32_precision": ("none", "ieee"), "allow_tf32": (False,)}[name]
+    before = getattr(settings, name, exact[0])
+    with torch.autocast(device.type, enabled=False):
+        if before in exact:
+            yield
+            return
+        setattr(settings, name, exact[-1])
+        try:
+            yield
+        finally:
+            setattr(settings, name, before)
