@@ -1,9 +1,9 @@
 """Waveform to frames, as torch modules: batched, lengths in and out, on any device."""
 
 from sigssl.features.base import Extractor
-from sigssl.features.cmvn import GlobalCMVN, Stats, normalise
+from sigssl.features.cmvn import GlobalCMVN, normalise
 from sigssl.features.deltas import Deltas
 from sigssl.features.kaldi import MFCC, KaldiFbank
 from sigssl.features.logmel import LogMel
 
-__all__ = ["MFCC", "Deltas", "Extractor", "GlobalCMVN", "KaldiFbank", "LogMel", "Stats", "normalise"]
+__all__ = ["MFCC", "Deltas", "Extractor", "GlobalCMVN", "KaldiFbank", "LogMel", "normalise"]

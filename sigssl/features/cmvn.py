@@ -1,4 +1,4 @@
-"""Cepstral mean and variance normalisation: per utterance, per speaker or over a corpus, with statistics that add up."""
+"""Cepstral mean and variance normalisation: per utterance, or by the statistics of a speaker or corpus."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from sigssl.errors import UserError
@@ -51,58 +50,6 @@ def _scale(mean: Tensor, squares: Tensor, count: int | Tensor) -> Tensor:
     return torch.where(std > 4 * torch.finfo(torch.float32).eps * mean.abs(), 1 / (std + EPS), 0.0)
 
 
-class Stats:
-    """Count, sum and sum of squares of frames of one speaker or corpus, in double precision: what Kaldi calls cmvn stats.
-
-    `a + b` joins the statistics of two parts, in any order.
-
-    Args:
-        matrix: Kaldi's layout [2, F + 1]: sums and the count, then sums of squares and 0.
-    """
-
-    def __init__(self, matrix: NDArray[np.float64]) -> None:
-        if matrix.ndim != 2 or matrix.shape[0] != 2 or matrix.shape[1] < 2:
-            raise UserError(
-                f"CMVN statistics are {matrix.shape}; expected [2, dim + 1], as Kaldi's compute-cmvn-stats writes them."
-            )
-        self.matrix = np.asarray(matrix, np.float64)
-
-    @classmethod
-    def of(cls, frames: Tensor) -> Stats:
-        """Statistics of frames [T, F]."""
-        x = frames.detach().double().cpu()
-        matrix = torch.zeros(2, x.shape[1] + 1, dtype=torch.float64)
-        matrix[0, :-1], matrix[1, :-1], matrix[0, -1] = x.sum(0), x.square().sum(0), len(x)
-        return cls(matrix.numpy())
-
-    def __add__(self, other: Stats) -> Stats:
-        if self.matrix.shape != other.matrix.shape:
-            raise UserError(f"CMVN statistics of {self.dim} and {other.dim} dimensions cannot be joined.")
-        return Stats(self.matrix + other.matrix)
-
-    @property
-    def dim(self) -> int:
-        """Width of the frames."""
-        return self.matrix.shape[1] - 1
-
-    @property
-    def count(self) -> float:
-        """How many frames."""
-        return float(self.matrix[0, -1])
-
-    def cmvn(self, *, variance: bool = True) -> GlobalCMVN:
-        """The normalisation to mean 0 and, if asked, variance 1 (Kaldi's: the variance is biased and at least 1e-20).
-
-        Raises:
-            UserError: no frames were counted.
-        """
-        if self.count < 1:
-            raise UserError("CMVN statistics hold no frames.")
-        mean = self.matrix[0, :-1] / self.count
-        spread = np.maximum(self.matrix[1, :-1] / self.count - mean**2, 1e-20) ** 0.5
-        return GlobalCMVN(mean.tolist(), spread.tolist() if variance else None)
-
-
 class GlobalCMVN(nn.Module):
     """Subtract a fixed mean and divide by a fixed standard deviation: of a corpus, or of the speaker of these utterances.
 
@@ -117,6 +64,22 @@ class GlobalCMVN(nn.Module):
             raise UserError(f"GlobalCMVN: {len(mean)} means, {len(std)} standard deviations; expected as many of each.")
         self.mean = list(mean)
         self.std = None if std is None else list(std)
+
+    @classmethod
+    def from_stats(cls, stats: Float64[np.ndarray, "2 columns"], *, variance: bool = True) -> GlobalCMVN:
+        """From statistics as Kaldi's compute-cmvn-stats writes them: sums and the count, then sums of squares and 0.
+
+        As in Kaldi, the variance is that of the frames at hand (divided by N) and at least 1e-20.
+
+        Raises:
+            UserError: no frames were counted.
+        """
+        count = float(stats[0, -1])
+        if count < 1:
+            raise UserError("CMVN statistics hold no frames.")
+        mean = stats[0, :-1] / count
+        spread = np.maximum(stats[1, :-1] / count - mean**2, 1e-20) ** 0.5
+        return cls(mean.tolist(), spread.tolist() if variance else None)
 
     def forward(
         self, frames: Float[Tensor, "batch frames dim"], lengths: Int[Tensor, " batch"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,3 +196,13 @@ def test_dither_comes_from_the_generator() -> None:
 def test_settings_that_make_no_sense(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+CONFS = sorted((Path(__file__).parents[2] / "recipes" / "conf" / "features").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFS, ids=[conf.stem for conf in CONFS])
+def test_shipped_configurations(path: Path) -> None:
+    made = build(yaml.safe_load(path.read_text(encoding="utf-8"))["features"], where=str(path))
+    frames, counts = made(noise(1, 16000), torch.tensor([16000]))
+    assert frames.shape[2] == made.dim == {"logmel": 80, "fbank": 80, "mfcc": 39}[path.stem] and counts[0] >= 98
