@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("no condition given; expected at least one of --utts, --spks, --per-class, --hours, --first.")
 
     from sigssl.data.datadir import DataDir
-    from sigssl.data.split import choose
+    from sigssl.data.subset import choose
 
     data = DataDir.read(args.dir, allow_commands=True)  # nothing is run here
     utts, spks = listed(args.utts), listed(args.spks)

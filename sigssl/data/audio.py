@@ -169,7 +169,7 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         raise UserError(f"{name!r} is a shell command; it is not run unless the data directory is read with allow_commands.")
     else:
         place = parse_place(name)
-        _check_file(place.file)
+        check_file(place.file)
         source = name if place.offset is None else Embedded(place.file, place.offset)
     try:
         opened = soundfile.SoundFile(source)
@@ -185,7 +185,8 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         yield opened
 
 
-def _check_file(name: str) -> None:
+def check_file(name: str) -> None:
+    """Raise (UserError) when a file is missing, a link to nothing, unreadable or empty."""
     try:
         size = os.stat(name).st_size  # noqa: PTH116 - a Path here costs more than the call itself
     except (FileNotFoundError, NotADirectoryError):

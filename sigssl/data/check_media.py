@@ -22,8 +22,11 @@ from sigssl.data.tables import Tables
 from sigssl.errors import UserError
 
 Depth = Literal["decode", "header", "none"]
+POLYSOMNOGRAPHY = (".edf", ".bdf", ".rec", ".fif", ".vhdr", ".set")  # read by other means than audio; here only looked for
+LABEL_STEP = 0.01  # seconds per token of `phones`
 BLOCK = 30.0  # seconds decoded at a time
 DURATION_TOLERANCE = 0.05  # seconds between utt2dur and the file; tools round to hundredths
+LABEL_TOLERANCE = 5  # labels between `phones` and duration; aligners drop the edges
 FRAME_TOLERANCE = 3  # frames between features and duration; windows that reach over the edge are counted differently
 
 
@@ -31,7 +34,7 @@ class Probe(NamedTuple):
     """What opening a recording gave.
 
     Attributes:
-        sample_rate: hertz. channels: how many. duration: seconds; all 0 where it cannot be opened.
+        sample_rate: hertz. channels: how many. duration: seconds; all 0 where it cannot be opened, or is no audio but a night.
         fault: what is wrong with it, "" for nothing.
         note: what is odd about it but no fault.
     """
@@ -51,6 +54,9 @@ def probe(path: str, decode: bool) -> Probe:
         decode: whether to decode, which alone finds truncated FLAC and MP3 files and NaN samples.
     """
     try:
+        if path.lower().endswith(POLYSOMNOGRAPHY):
+            audio.check_file(path)
+            return Probe(0, 0, 0.0)
         rate, channels, _, duration = audio.info(path)
         note = _cut_ogg(path)
         if decode:
@@ -105,18 +111,17 @@ def check_recordings(tables: Tables, probes: dict[str, Probe], sample_rate: int 
         probes: from :func:`probe_all`.
         sample_rate: the rate that all must have, in hertz; None warns where they differ.
     """
-    drop = f"or {FIX} drops what depends on it"
     for key, seen in probes.items():
         where, users = tables.where("wav.scp", key), tables.cut_from.get(key, ())
         path = tables.entries["wav.scp"][key]
         if seen.fault:
-            yield Finding("bad recording", where, f"{path}: {seen.fault.rstrip('.')}", f"Mend the file, {drop}", ids=users)
+            yield Finding("bad recording", where, f"{path}: {seen.fault.rstrip('.')}", f"{FIX} drops what depends on it", ids=users)
             continue
         if seen.note:
             yield Finding("odd recording", where, f"{path} {seen.note}", "Listen to it", "warning")
-        if sample_rate is not None and seen.sample_rate != sample_rate:
+        if sample_rate is not None and seen.sample_rate not in (0, sample_rate):
             what = f"{path} has {seen.sample_rate} Hz, {sample_rate} expected"
-            yield Finding("sample rate", where, what, f"Resample it, {drop}", ids=users)
+            yield Finding("sample rate", where, what, f"Resample it, or {FIX} drops what depends on it", ids=users)
         if seen.channels > 1:
             what = f"{path} has {seen.channels} channels; the first is read unless you say otherwise"
             yield Finding("channels", where, what, "Choose with the option channel: an index, mean or all", "warning")
@@ -127,12 +132,12 @@ def check_recordings(tables: Tables, probes: dict[str, Probe], sample_rate: int 
 
 
 def _mixed_rates(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
-    rates = Counter(seen.sample_rate for seen in probes.values() if not seen.fault)
+    rates = Counter(seen.sample_rate for seen in probes.values() if seen.sample_rate)
     if len(rates) < 2:
         return
     usual = rates.most_common(1)[0][0]
     for key, seen in probes.items():
-        if not seen.fault and seen.sample_rate != usual:
+        if seen.sample_rate not in (0, usual):
             what = f"{tables.entries['wav.scp'][key]} has {seen.sample_rate} Hz among {usual} Hz"
             lost = ", which leaves its upper band empty" if seen.sample_rate < usual else ""
             repair = f"It is resampled when read{lost}; --sample-rate {usual} sets such recordings aside"
@@ -142,7 +147,7 @@ def _mixed_rates(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
 def _outside(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
     for key, segment in tables.segments.items():
         seen = probes.get(segment.recording) if isinstance(segment, Segment) else None
-        if seen is None or seen.fault or isinstance(segment, str):
+        if seen is None or not seen.sample_rate or isinstance(segment, str):
             continue
         if segment.start >= seen.duration or segment.end > seen.duration + audio.OVERSHOOT:
             what = (
@@ -163,7 +168,7 @@ def durations(tables: Tables, probes: Mapping[str, Probe]) -> dict[str, float]:
     made = {}
     for recording, users in tables.cut_from.items():
         seen = probes.get(recording)
-        if seen is None or seen.fault:
+        if seen is None or not seen.sample_rate:
             continue
         for key in users:
             segment = tables.segments.get(key)
@@ -181,10 +186,14 @@ def _durations(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
         try:
             wrong = key in stated and abs(float(stated[key]) - seconds) > DURATION_TOLERANCE
         except ValueError:
-            continue  # named by the checks of the tables
+            wrong = False  # named by the checks of the tables
         if wrong:
             what = f"utterance {key!r} lasts {seconds:.3f} s, not {stated[key]} s"
             yield Finding("wrong duration", tables.where("utt2dur", key), what, f"{FIX} writes the measured one")
+        labels = len(tables.entries.get("phones", {}).get(key, "").split())
+        if labels and abs(labels - seconds / LABEL_STEP) > LABEL_TOLERANCE:
+            what = f"{key!r} has {labels} labels, but lasts {seconds:.3f} s, that is {seconds / LABEL_STEP:.0f} of {LABEL_STEP} s"
+            yield Finding("number of labels", tables.where("phones", key), what, "Make one label for each 10 ms", "warning")
 
 
 def check_features(tables: Tables, seconds: dict[str, float], decode: bool = False) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
-from sigssl.data.datadir import parse_seconds, spk2utt
+from sigssl.data.datadir import spk2utt
 from sigssl.data.findings import Finding
+from sigssl.data.segments import parse_seconds
 from sigssl.data.tables import KEYS, Tables
 
 EMPTY_OK = {"text"}

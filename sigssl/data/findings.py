@@ -102,5 +102,5 @@ class Report:
         if self.exit_code == 2:
             lines.append(f"Fewer than {100 * self.min_good:g} % are usable: stop, mend the source of these faults, then go on.")
         if not any(f.level == "error" for f in self.findings):
-            lines.append("sound")
+            lines.append(f"sound{f', with {len(self.findings)} warnings' if self.findings else ''}")
         return "\n".join(lines)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from sigssl.data.check_media import DURATION_TOLERANCE, Probe, durations
 from sigssl.data.check_tables import EMPTY_OK, conflicting
-from sigssl.data.datadir import format_seconds, spk2utt
+from sigssl.data.datadir import spk2utt
 from sigssl.data.findings import Report
 from sigssl.data.io import write_table
+from sigssl.data.segments import format_seconds
 from sigssl.data.tables import KEYS, Tables
 
 BACKUP = ".backup"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from sigssl.data.datadir import CARRIED, Segment, parse_segment
+from sigssl.data.datadir import CARRIED
 from sigssl.data.findings import Finding
 from sigssl.data.io import Line, read_lines
+from sigssl.data.segments import Segment, parse_segment
 from sigssl.errors import UserError
 
 # file -> what its keys are, in the order in which they are checked
@@ -60,7 +61,9 @@ class Tables:
             self.findings.append(Finding("unreadable table", str(self.path / file), str(error), "Convert it to UTF-8"))
             return
         self.lines[file] = lines
-        self.entries[file] = {line.key: line.value for line in reversed(lines)}
+        self.entries[file] = {}
+        for line in lines:
+            self.entries[file].setdefault(line.key, line.value)
 
     def where(self, file: str, key: str | None = None) -> str:
         """`DIR/FILE:LINE` of an id's first line, or of the file."""
@@ -70,7 +73,12 @@ class Tables:
     @cached_property
     def numbers(self) -> dict[str, dict[str, int]]:
         """File -> id -> its first line."""
-        return {file: {line.key: line.number for line in reversed(lines)} for file, lines in self.lines.items()}
+        made: dict[str, dict[str, int]] = {}
+        for file, lines in self.lines.items():
+            numbers = made[file] = {}
+            for line in lines:
+                numbers.setdefault(line.key, line.number)
+        return made
 
     @cached_property
     def base(self) -> str:

@@ -68,7 +68,7 @@ def _facts(tables: Tables, probes: dict[str, Probe]) -> Iterator[str]:
     speakers = set(tables.entries.get("utt2spk", {}).values())
     if speakers:
         yield f"{len(speakers)} speakers"
-    sound = [seen for seen in probes.values() if not seen.fault]
+    sound = [seen for seen in probes.values() if seen.sample_rate]
     if sound:
         hours = sum(durations(tables, probes).values()) / 3600
         rates = ", ".join(f"{n} at {rate} Hz" for rate, n in Counter(s.sample_rate for s in sound).most_common())

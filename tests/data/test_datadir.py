@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigssl.data.datadir import Command, DataDir, Segment, format_seconds, format_segment, parse_segment
+from sigssl.data.datadir import Command, DataDir, Segment
+from sigssl.data.segments import format_seconds, format_segment, parse_segment
 from sigssl.errors import UserError
 
 

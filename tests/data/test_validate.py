@@ -241,6 +241,18 @@ def test_labels_that_look_wrong(folder: Path) -> None:
     assert "every label is 'yes'" in only(validate(folder))
 
 
+def test_number_of_phone_labels(folder: Path) -> None:
+    (folder / "phones").write_text(f"s0-u00 {'a ' * 25}\ns1-u01 {'a ' * 50}\n")
+    said = [f for f in validate(folder).findings if f.kind == "number of labels"]
+    assert len(said) == 1 and said[0].where.endswith("phones:2") and "has 50 labels, but lasts 0.250 s, that is 25" in said[0].what
+
+
+def test_nights_are_looked_for_but_not_read_as_audio(tmp_path: Path) -> None:
+    (tmp_path / "a.edf").write_bytes(b"0       night")
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.edf\nb {tmp_path}/b.edf\n")
+    assert "b.edf: no such file" in only(validate(tmp_path))
+
+
 def test_features(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = folder / "store"
     with ArkWriter(store) as writer:

@@ -1,0 +1,79 @@
+"""Choosing a part of a data directory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Sequence
+
+from sigssl.data import audio
+from sigssl.data.datadir import DataDir
+from sigssl.data.split import shuffled
+from sigssl.errors import UserError
+
+
+def choose(
+    data: DataDir,
+    *,
+    utts: Collection[str] | None = None,
+    spks: Collection[str] | None = None,
+    per_class: int | None = None,
+    hours: float | None = None,
+    first: int | None = None,
+    seed: int = 0,
+) -> DataDir:
+    """A part of a directory; several conditions are applied in the order of the arguments.
+
+    Args:
+        data: the directory.
+        utts: these utterances.
+        spks: all utterances of these speakers.
+        per_class: of each class of utt2label this many, drawn with `seed` (all where there are fewer).
+        hours: utterances drawn with `seed` until they last this long.
+        first: the first of the sorted ids.
+        seed: of the draws.
+
+    Raises:
+        UserError: unknown ids or speakers, no labels for `per_class`, or nothing left.
+    """
+    ids = data.ids()
+    if utts is not None:
+        data.subset(utts)  # names ids that are not there
+        ids = [key for key in ids if key in set(utts)]
+    if spks is not None:
+        unknown = sorted(set(spks) - set(data.utt2spk.values()))
+        if unknown:
+            raise UserError(f"{data.path / 'utt2spk'}: no speaker {unknown[0]!r} ({len(unknown)} unknown). Check the list.")
+        ids = [key for key in ids if data.utt2spk.get(key) in set(spks)]
+    if per_class is not None:
+        ids = _of_each_class(data, ids, per_class, seed)
+    if hours is not None:
+        ids = _lasting(data, ids, hours * 3600, seed)
+    ids = sorted(ids)[:first]
+    if not ids:
+        raise UserError(f"{data.path}: no utterance fulfils these conditions.")
+    return data.subset(ids)
+
+
+def _of_each_class(data: DataDir, ids: Sequence[str], number: int, seed: int) -> list[str]:
+    if not data.utt2label:
+        raise UserError(f"{data.path}: has no utt2label, so there are no classes to draw from.")
+    taken: dict[str, list[str]] = {}
+    for key in shuffled((key for key in ids if key in data.utt2label), seed):
+        taken.setdefault(data.utt2label[key], []).append(key)
+    return list(itertools.chain.from_iterable(keys[:number] for keys in taken.values()))
+
+
+def _lasting(data: DataDir, ids: Sequence[str], seconds: float, seed: int) -> list[str]:
+    """Utterances drawn until they last `seconds`; a duration that the tables lack is read from the file's header."""
+    known = {u.id: u for u in data.utterances()}
+    taken, total = [], 0.0
+    for key in shuffled(ids, seed):
+        if total >= seconds:
+            break
+        u = known.get(key)
+        length = data.utt2dur.get(key) or (u.duration if u else None)
+        if length is None and u is not None:
+            length = audio.info(u.path).duration - u.start
+        total += length or 0.0
+        taken.append(key)
+    return taken
