@@ -26,15 +26,19 @@ def room(rng: np.random.Generator, sample_rate: int) -> Float32[np.ndarray, " ta
 
 def convolve(signal: Float32[np.ndarray, " samples"], response: Float32[np.ndarray, " taps"]) -> Float32[np.ndarray, " samples"]:
     """The signal as heard through the response, cut to the signal's length."""
-    size = len(signal) + len(response) - 1
-    size = 1 << (size - 1).bit_length()
+    size = fft_size(len(signal) + len(response) - 1)
     heard = np.fft.irfft(np.fft.rfft(signal, size) * np.fft.rfft(response, size), size)
     return heard[: len(signal)].astype(np.float32)
 
 
+def fft_size(samples: int) -> int:
+    """A length of at least `samples` that is quick to transform: a multiple of 4096."""
+    return -(-samples // 4096) * 4096
+
+
 def coloured_noise(rng: np.random.Generator, samples: int, slope: float) -> Float32[np.ndarray, " samples"]:
     """Noise of unit RMS whose power falls as f to the power of -slope (0 white, 1 pink, 2 brown); flat below bin 20."""
-    size = 1 << max(6, (samples - 1).bit_length())
+    size = fft_size(samples)
     bins = np.maximum(np.arange(size // 2 + 1), 20).astype(np.float32)
     phases = rng.standard_normal((2, len(bins)), dtype=np.float32)
     noise = np.fft.irfft((phases[0] + 1j * phases[1]) * bins ** (-slope / 2), size)[:samples]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sigssl.corpora.base import About, Item, find_root, one_line, read_csv, write_parts
+from sigssl.corpora.base import About, Item, find_root, one_line, write_parts
+from sigssl.corpora.rows import read_csv
 from sigssl.data.datadir import DataDir
 from sigssl.data.io import write_text
 from sigssl.errors import UserError

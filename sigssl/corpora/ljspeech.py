@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigssl.corpora.base import About, Item, find_root, one_line, read_csv, write_parts
+from sigssl.corpora.base import About, Item, find_root, one_line, write_parts
+from sigssl.corpora.rows import read_csv
 from sigssl.data.datadir import DataDir
 from sigssl.errors import UserError
 
@@ -28,7 +29,7 @@ def prepare(root: Path | None, out: Path) -> dict[str, DataDir]:
     """
     place, _ = find_root(root, "ljspeech_excerpt", ["metadata.csv"])
     table = place / "metadata.csv"
-    if table.open(encoding="utf-8-sig").readline().startswith("path,"):
+    if table.read_text(encoding="utf-8-sig").startswith("path,"):
         pairs = [(place / row["path"], row.get("transcript")) for row in read_csv(table, ["path"])]
     else:
         pairs = published(place, table)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sigssl.corpora.base import About, Item, Row, find_root, one_line, read_csv, speaker_first, write_parts
+from sigssl.corpora.base import About, Item, find_root, one_line, speaker_first, write_parts
 from sigssl.corpora.phoneset import Phone, fold, per_frame
+from sigssl.corpora.rows import Row, read_csv
 from sigssl.data import audio
 from sigssl.data.datadir import DataDir
 from sigssl.errors import UserError

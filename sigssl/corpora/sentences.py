@@ -7,8 +7,7 @@ their neighbours (`would have`, `to be`, `there are`) are left out, so that ever
 from __future__ import annotations
 
 import re
-
-import numpy as np
+from random import Random
 
 RULES = """
 SENTENCE: NP VP | NP VP | NP VP | NP VP PLACE | NP VP WHEN | WHEN NP VP | NP VP CONJ NP VP | NP VP CONJ NP VP | ORDER | ORDER |
@@ -79,19 +78,19 @@ def vocabulary() -> list[str]:
     return sorted({word for choices in GRAMMAR.values() for choice in choices for word in choice if word not in GRAMMAR} | {"an"})
 
 
-def sentence(rng: np.random.Generator) -> list[str]:
+def sentence(rng: Random) -> list[str]:
     """Draw a sentence of 2 to 18 words."""
     while len(words := articles(expand("SENTENCE", rng))) > LONGEST:
         pass
     return words
 
 
-def expand(symbol: str, rng: np.random.Generator) -> list[str]:
+def expand(symbol: str, rng: Random) -> list[str]:
     """The words of a rule, drawn; a word stands for itself."""
     if symbol not in GRAMMAR:
         return [symbol]
     choices = GRAMMAR[symbol]
-    return [word for part in choices[int(rng.integers(len(choices)))] for word in expand(part, rng)]
+    return [word for part in choices[int(rng.random() * len(choices))] for word in expand(part, rng)]
 
 
 def articles(words: list[str]) -> list[str]:

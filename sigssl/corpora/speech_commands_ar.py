@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigssl.corpora.base import About, Item, find_root, read_csv, write_parts
+from sigssl.corpora.base import About, Item, find_root, write_parts
+from sigssl.corpora.rows import read_csv
 from sigssl.data.datadir import DataDir
 from sigssl.errors import UserError
 

@@ -5,9 +5,11 @@ A fresh process per speaker is what makes the sound depend on the job alone (see
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +18,8 @@ import soxr
 from jaxtyping import Float32, Int16
 
 from sigssl.corpora.acoustics import record
+from sigssl.corpora.alignment import Sound, align, shifted, word_times
 from sigssl.corpora.espeak import Espeak, Spoken
-from sigssl.corpora.phoneset import Phone, fold_espeak
 from sigssl.corpora.sentences import sentence
 from sigssl.corpora.voices import AMERICAN
 from sigssl.data.io import whole, write_json
@@ -25,14 +27,11 @@ from sigssl.errors import UserError
 
 SAMPLE_RATE = 16000
 VERSION = 1  # of the rendering: audio made by another is not reused
-# words that espeak-ng joins to the one before (`in the`), and how many phones of the pair are theirs
-JOINED = {"the": 2}
 
 
 class Job(NamedTuple):
-    """A speaker's task: `utts` utterances or, where that is None, `seconds` of audio, into `folder`."""
+    """A speaker's task: `utts` utterances or, where that is None, `seconds` of audio."""
 
-    folder: str
     speaker: str
     voice: str
     accent: str
@@ -49,14 +48,14 @@ class Job(NamedTuple):
 
 def main() -> None:
     """Do the job that stands on stdin; `done.json` in its folder holds the job and the alignments, and is written last."""
-    job = Job(**json.load(sys.stdin))
-    folder = Path(job.folder)
-    utterances = render(job)
+    task = json.load(sys.stdin)
+    job, folder = Job(**task["job"]), Path(task["folder"])
+    utterances = render(job, folder)
     write_json(folder / "done.json", {"job": job._asdict(), "utterances": utterances})
 
 
-def render(job: Job) -> list[dict[str, Any]]:
-    """Speak and write a speaker's utterances.
+def render(job: Job, folder: Path) -> list[dict[str, Any]]:
+    """Speak a speaker's utterances and write them to `folder/ID.flac`.
 
     Returns:
         Per utterance `id`, `seconds`, `words` [[start, end, word], ...] and `phones` [[start, end, name], ...], in seconds.
@@ -67,20 +66,29 @@ def render(job: Job) -> list[dict[str, Any]]:
     done: list[dict[str, Any]] = []
     total = 0.0
     while len(done) < job.utts if job.utts is not None else total < job.seconds:
-        rng = np.random.default_rng([job.seed, 1, number, len(done)])
-        words = sentence(rng)
-        rate = round(job.rate * rng.uniform(0.9, 1.1))
-        lead, trail = rng.uniform(0.1, 0.4, size=2)
-        spoken = espeak.say(" ".join(words), job.voice, rate, job.pitch, job.pitch_range)
-        before = round(lead * SAMPLE_RATE)
-        clean = padded(spoken.samples, spoken.sample_rate, before, round(trail * SAMPLE_RATE))
         name = f"{job.speaker}-{len(done):05d}"
-        write_flac(Path(job.folder) / f"{name}.flac", record(clean, rng, SAMPLE_RATE, job.noise, job.reverb))
-        sounds = align(spoken, words, job.accent in AMERICAN, before / SAMPLE_RATE)
+        words, spoken, sounds = speak(espeak, job, Random(f"{name} {job.seed}"))
+        rng = np.random.default_rng([job.seed, number, len(done)])
+        before, after = (round(silence * SAMPLE_RATE) for silence in rng.uniform(0.1, 0.4, size=2))
+        clean = padded(spoken.samples, spoken.sample_rate, before, after)
         seconds = len(clean) / SAMPLE_RATE
-        done.append({"id": name, "seconds": seconds, "words": word_times(words, sounds), "phones": [s.phone for s in sounds]})
+        write_flac(folder / f"{name}.flac", record(clean, rng, SAMPLE_RATE, job.noise, job.reverb))
+        phones = [shifted(sound.phone, before / SAMPLE_RATE) for sound in sounds]
+        times = [shifted(word, before / SAMPLE_RATE) for word in word_times(words, sounds)]
+        done.append({"id": name, "seconds": seconds, "words": times, "phones": phones})
         total += seconds
     return done
+
+
+def speak(espeak: Espeak, job: Job, rng: Random) -> tuple[list[str], Spoken, list[Sound]]:
+    """Draw a sentence and a pace, and say it: words, speech, phones. A sentence whose words espeak-ng joins is drawn again."""
+    while True:
+        words = sentence(rng)
+        rate = round(job.rate * rng.uniform(0.9, 1.1))
+        spoken = espeak.say(" ".join(words), job.voice, rate, job.pitch, job.pitch_range)
+        sounds = align(spoken, words, job.accent in AMERICAN)
+        if sounds is not None:
+            return words, spoken, sounds
 
 
 def padded(pcm: Int16[np.ndarray, " pcm"], sample_rate: int, before: int, after: int) -> Float32[np.ndarray, " samples"]:
@@ -90,77 +98,11 @@ def padded(pcm: Int16[np.ndarray, " pcm"], sample_rate: int, before: int, after:
 
 
 def write_flac(path: Path, samples: Float32[np.ndarray, " samples"]) -> None:
-    """Write 16-bit FLAC at 16 kHz, whole."""
+    """Write 16-bit FLAC at 16 kHz, whole. Encoded in memory: libsndfile waits for the disk at the end of every file."""
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
     with whole(path) as temporary:
-        soundfile.write(temporary, samples, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-
-
-class Sound(NamedTuple):
-    """A phone and the index of the word that it belongs to."""
-
-    phone: Phone
-    word: int
-
-
-def align(spoken: Spoken, words: list[str], american: bool, shift: float) -> list[Sound]:
-    """The phones in order of time, without silence: a phone lasts until it falls silent or the next one begins.
-
-    espeak-ng marks a stop at its burst, so that the closure before it would count as the vowel's; TIMIT's folding calls it silence.
-
-    Args:
-        spoken: espeak-ng's speech and marks.
-        words: the words of the text, which had single spaces between them.
-        american: whether the accent is American (see phoneset.AMERICAN).
-        shift: seconds of silence before the speech.
-    """
-    starts = {position: n for n, position in enumerate(np.cumsum([0, *(len(word) + 1 for word in words)])[:-1].tolist())}
-    begins = [mark.sample for mark in spoken.marks if mark.phoneme is not None]
-    following = iter([*begins[1:], len(spoken.samples)])
-    sounds: list[Sound] = []
-    owner = 0
-    for mark in spoken.marks:
-        if mark.phoneme is None:
-            owner = starts[mark.position]
-            continue
-        stop = next(following)
-        start, end = (
-            round(sample / spoken.sample_rate + shift, 4) for sample in (mark.sample, audible_end(spoken, mark.sample, stop))
-        )
-        name = fold_espeak(mark.phoneme, american)
-        if name is None and sounds:
-            last = sounds[-1]
-            sounds[-1] = Sound(last.phone._replace(end=max(end, last.phone.end)), last.word)
-        elif name not in (None, "sil") and end > start:
-            sounds.append(Sound(Phone(start, end, str(name)), owner))
-    return parted(words, sounds)
-
-
-def audible_end(spoken: Spoken, start: int, stop: int) -> int:
-    """Where the sound between two samples falls below -40 dB of its peak for good; `stop` where that takes less than 10 ms."""
-    loud = np.abs(spoken.samples[start:stop].astype(np.int32))
-    heard = np.flatnonzero(loud * 100 > loud.max(initial=0))
-    end = start + int(heard[-1]) + 1 if len(heard) else start
-    return end if stop - end >= spoken.sample_rate // 100 else stop
-
-
-def parted(words: list[str], sounds: list[Sound]) -> list[Sound]:
-    """Give the words that espeak-ng joined to the one before (it marks `in the` as one word) their own phones."""
-    heard = {sound.word for sound in sounds}
-    for n in [n for n in range(len(words)) if n not in heard]:
-        tail = JOINED.get(words[n])
-        group = [i for i, sound in enumerate(sounds) if sound.word == n - 1]
-        assert tail is not None and len(group) > tail, f"{words[n - 1]} {words[n]}: joined, and not known how"
-        for i in group[-tail:]:
-            sounds[i] = sounds[i]._replace(word=n)
-    return sounds
-
-
-def word_times(words: list[str], sounds: list[Sound]) -> list[tuple[float, float, str]]:
-    """Start, end and name of every word, from its first and last phone."""
-    times: dict[int, list[Phone]] = {n: [] for n in range(len(words))}
-    for phone, word in sounds:
-        times[word].append(phone)
-    return [(phones[0].start, phones[-1].end, words[n]) for n, phones in times.items()]
+        temporary.write_bytes(encoded.getvalue())
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from sigssl.corpora.base import About, Item, write_parts
@@ -81,9 +81,10 @@ def prepare(
     jobs = []
     for n, speaker in enumerate(crew):
         count = None if utts is None else utts // speakers + (n < utts % speakers)
-        jobs.append(job_of(speaker, out / "audio" / speaker.id, seed, count, hours * 3600 / speakers, noise, reverb))
+        jobs.append(job_of(speaker, seed, count, hours * 3600 / speakers, noise, reverb))
+    folders = [out / "audio" / speaker.id for speaker in crew]
     with ThreadPoolExecutor(max(1, nj)) as pool:
-        rendered = list(tqdm(pool.map(rendering, jobs), total=len(jobs), desc="speakers", disable=None))
+        rendered = list(tqdm(pool.map(rendering, jobs, folders), total=len(jobs), desc="speakers", disable=None))
     found = dict(zip(crew, rendered, strict=True))
     parts = {part: {s: utterances for s, utterances in found.items() if s.part == part} for part in PARTS}
     made = write_parts(out, {part: [item(out, s, u) for s, us in members.items() for u in us] for part, members in parts.items()})
@@ -91,15 +92,14 @@ def prepare(
         utterances = [utterance for us in members.values() for utterance in us]
         for kind in ("words", "phones"):
             write_text(out / part / f"{kind}.ctm", ctm(utterances, kind))
-    rng = np.random.default_rng([seed, 2])
+    rng = Random(f"language model {seed}")
     write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng))}\n" for _ in range(lm_sentences)))
     return made
 
 
-def job_of(speaker: Speaker, folder: Path, seed: int, count: int | None, seconds: float, noise: bool, reverb: bool) -> Job:
+def job_of(speaker: Speaker, seed: int, count: int | None, seconds: float, noise: bool, reverb: bool) -> Job:
     """The task of one speaker."""
     return Job(
-        folder=str(folder),
         speaker=speaker.id,
         voice=speaker.voice,
         accent=speaker.accent,
@@ -114,26 +114,25 @@ def job_of(speaker: Speaker, folder: Path, seed: int, count: int | None, seconds
     )
 
 
-def rendering(job: Job) -> list[dict[str, Any]]:
-    """The utterances of a job, rendered in a new process unless they are there already.
+def rendering(job: Job, folder: Path) -> list[dict[str, Any]]:
+    """The utterances of a job, rendered into `folder` in a new process unless they are there already.
 
     Raises:
         UserError: the process failed; the end of what it said is shown.
     """
-    done = Path(job.folder) / "done.json"
+    done = folder / "done.json"
     if done.exists():
         found = json.loads(done.read_text(encoding="utf-8"))
         if found["job"] == job._asdict():
             return list(found["utterances"])
         done.unlink()
-    for stale in Path(job.folder).glob("*.flac"):
+    for stale in folder.glob("*.flac"):
         stale.unlink()
     source = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "sigssl.corpora.synthesis"]
-    ran = subprocess.run(
-        command, input=json.dumps(job._asdict()), env=environment, capture_output=True, encoding="utf-8", check=False
-    )
+    task = json.dumps({"folder": str(folder), "job": job._asdict()})
+    ran = subprocess.run(command, input=task, env=environment, capture_output=True, encoding="utf-8", check=False)
     if ran.returncode or not done.exists():
         tail = "\n".join(ran.stderr.strip().splitlines()[-5:])
         raise UserError(f"rendering speaker {job.speaker} ({job.voice}) failed with status {ran.returncode}:\n{tail}")

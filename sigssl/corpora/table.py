@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigssl.corpora.base import About, Item, Row, one_line, read_csv, speaker_first, token, write_parts
+from sigssl.corpora.base import About, Item, one_line, speaker_first, token, write_parts
+from sigssl.corpora.rows import Row, read_csv
 from sigssl.data.datadir import DataDir
 from sigssl.errors import UserError
 

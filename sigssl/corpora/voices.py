@@ -47,13 +47,15 @@ def cast(count: int, seed: int) -> list[Speaker]:
         seed: the same seed and count give the same speakers.
 
     Raises:
-        UserError: too few for three parts, or more than there are voices.
+        UserError: too few for three parts, more than there are voices, or a negative seed.
     """
     most = len(VARIANTS) * len(ACCENTS)
     if not 3 <= count <= most:
         raise UserError(
             f"speakers: {count}; expected 3 (one each to train, develop and test) to {most} (all voices in all accents)."
         )
+    if seed < 0:
+        raise UserError(f"seed: {seed}; expected 0 or more.")
     rng = np.random.default_rng([seed, 0])
     variants = [VARIANTS[i] for i in rng.permutation(len(VARIANTS))[: min(count, len(VARIANTS))]]
     accents = rng.integers(len(ACCENTS), size=len(variants))
