@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     words, known = list(argv), catalogue()
     if not words or words[0] in ("-h", "--help"):
         print(usage(known))
-        return 0
+        raise SystemExit(0)
     if words == ["--list"]:
         print(listing(known))
         return 0

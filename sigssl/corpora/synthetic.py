@@ -76,22 +76,17 @@ def prepare(
             f"hours {hours:g}, utts {utts}; expected hours above 0, and at least one utterance for each of {speakers} speakers."
         )
     require("espeakng_loader", "to synthesise speech")
-    crew = cast(speakers, seed)
-    out = out.absolute()
-    jobs = []
-    for n, speaker in enumerate(crew):
-        count = None if utts is None else utts // speakers + (n < utts % speakers)
-        jobs.append(job_of(speaker, seed, count, hours * 3600 / speakers, noise, reverb))
+    crew, out = cast(speakers, seed), out.absolute()
+    counts = [None if utts is None else utts // speakers + (n < utts % speakers) for n in range(speakers)]
+    jobs = [job_of(s, seed, count, hours * 3600 / speakers, noise, reverb) for s, count in zip(crew, counts, strict=True)]
     folders = [out / "audio" / speaker.id for speaker in crew]
     with ThreadPoolExecutor(max(1, nj)) as pool:
         rendered = list(tqdm(pool.map(rendering, jobs, folders), total=len(jobs), desc="speakers", disable=None))
-    found = dict(zip(crew, rendered, strict=True))
-    parts = {part: {s: utterances for s, utterances in found.items() if s.part == part} for part in PARTS}
-    made = write_parts(out, {part: [item(out, s, u) for s, us in members.items() for u in us] for part, members in parts.items()})
-    for part, members in parts.items():
-        utterances = [utterance for us in members.values() for utterance in us]
+    said = [(speaker, utterance) for speaker, utterances in zip(crew, rendered, strict=True) for utterance in utterances]
+    made = write_parts(out, {part: [item(out, s, u) for s, u in said if s.part == part] for part in PARTS})
+    for part in PARTS:
         for kind in ("words", "phones"):
-            write_text(out / part / f"{kind}.ctm", ctm(utterances, kind))
+            write_text(out / part / f"{kind}.ctm", ctm([u for s, u in said if s.part == part], kind))
     rng = Random(f"language model {seed}")
     write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng))}\n" for _ in range(lm_sentences)))
     return made

@@ -32,7 +32,8 @@ def test_list_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["name", *NAMES] and "CC BY-SA 4.0" in lines[3]
-    assert main(["prepare", "--help"]) == 0
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
     assert "SIGSSL_DATA" in capsys.readouterr().out
 
 
