@@ -11,9 +11,9 @@ from sigssl.data.io import read_table
 from sigssl.errors import UserError, nearest
 
 ABOUT = About(
-    what="read English with transcripts, 2484 speakers, 16 kHz; mini_librispeech: its 5-h excerpt",
+    what="read English with transcripts, 2484 speakers, 16 kHz; mini_librispeech: its 7-h excerpt",
     licence="CC BY 4.0",
-    size="1000 h, 60 GB; mini: 6.5 h, 0.5 GB",
+    size="1000 h, 60 GB; mini: 7 h, 0.5 GB",
     example="sigssl prepare librispeech --root LibriSpeech --subsets train-clean-100,dev-clean data/librispeech",
 )
 MINI = ("train-clean-5", "dev-clean-2")
