@@ -114,6 +114,7 @@ class _Compressor:
         return self._reader.read()[2:]  # without the key "x "
 
     def close(self) -> None:
+        """Close and remove the spool file."""
         self._reader.close()
         self._writer.close()
         self._path.unlink()

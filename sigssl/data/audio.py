@@ -8,13 +8,8 @@ Samples are float32 in [-1, 1]. A segment is cut at the file's own rate, then re
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import struct
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,14 +18,11 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-from sigssl.data.datadir import Command
-from sigssl.data.embedded import Embedded
-from sigssl.data.paths import parse_place
+from sigssl.data.opening import opened, reason
 from sigssl.errors import UserError
 
 Channel = int | Literal["mean", "all"]
 OVERSHOOT = 0.5  # seconds that a segment may end behind the recording; the same tolerance as Kaldi's extract-segments
-ENDLESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)  # sizes that programs write into a WAV header when they cannot go back
 
 
 class AudioInfo(NamedTuple):
@@ -48,7 +40,7 @@ def info(path: str | Path) -> AudioInfo:
     Raises:
         UserError: missing, empty, no audio, or a WAV file shorter than its header declares.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return _info(file)
 
 
@@ -100,7 +92,7 @@ def read_with_info(
     Raises:
         UserError: as :func:`read`.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         about = _info(file)
         first, stop = _bounds(path, file, start, end)
         if stop - first > longest * about.sample_rate:
@@ -138,7 +130,7 @@ def blocks(
     Raises:
         UserError: as :func:`read`.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         rate = file.samplerate
         begin, stop = _bounds(path, file, start, end)
         size = max(1, round(seconds * rate))
@@ -159,63 +151,6 @@ def _info(file: soundfile.SoundFile) -> AudioInfo:
     return AudioInfo(file.samplerate, file.channels, file.frames, file.frames / file.samplerate)
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file, the inside of an archive (`wav.ark:123`) or an allowed command; say in plain words why it does not open."""
-    name = str(path)
-    if isinstance(path, Command):
-        source: str | io.RawIOBase | io.BytesIO = io.BytesIO(_run(path))
-    elif name.endswith("|"):
-        raise UserError(f"{name!r} is a shell command; it is not run unless the data directory is read with allow_commands.")
-    else:
-        place = parse_place(name)
-        check_file(place.file)
-        source = name if place.offset is None else Embedded(place.file, place.offset)
-    try:
-        opened = soundfile.SoundFile(source)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(f"{name}: cannot be read as audio: {_reason(error)}{_looks_like(name)}") from None
-    with opened:
-        if opened.frames == 0:
-            raise UserError(
-                f"{name}: holds no samples (only a header, or cut off behind it). Remove it from the data or fetch it again."
-            )
-        if opened.format in ("WAV", "WAVEX") and source is name:
-            _check_wav_size(name)
-        yield opened
-
-
-def check_file(name: str) -> None:
-    """Raise (UserError) when a file is missing, a link to nothing, unreadable or empty."""
-    try:
-        size = os.stat(name).st_size  # noqa: PTH116 - a Path here costs more than the call itself
-    except (FileNotFoundError, NotADirectoryError):
-        link = " (a symbolic link to nothing)" if Path(name).is_symlink() else ""
-        raise UserError(f"{name}: no such file{link}. Correct its line in wav.scp or remove it.") from None
-    except OSError as error:
-        raise UserError(f"{name}: cannot be opened: {error.strerror}.") from None
-    if size == 0:
-        raise UserError(f"{name}: is empty (0 bytes). Fetch it again or remove it from the data.")
-
-
-def _check_wav_size(name: str) -> None:
-    """Raise when a WAV file holds less than its header declares: libsndfile itself silently reads what is there."""
-    with Path(name).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            kind, declared = struct.unpack("<4sI", header)
-            if kind == b"data":
-                there = size - file.tell()
-                if declared > there and declared not in ENDLESS:
-                    raise UserError(
-                        f"{name}: truncated: its header declares {declared} bytes of samples, {there} are there. "
-                        f"Fetch it again or remove it from the data."
-                    )
-                return
-            file.seek(declared + declared % 2, os.SEEK_CUR)
-
-
 def _bounds(path: str | Path, file: soundfile.SoundFile, start: float, end: float | None) -> tuple[int, int]:
     rate, total = file.samplerate, file.frames
     first, stop = round(start * rate), total if end is None else round(end * rate)
@@ -231,7 +166,7 @@ def _seek(path: str | Path, file: soundfile.SoundFile, first: int) -> None:
     try:
         file.seek(first)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _truncated(path, file, first, _reason(error)) from None
+        raise _truncated(path, file, first, reason(error)) from None
 
 
 def _decode(path: str | Path, file: soundfile.SoundFile, count: int, first: int) -> Float32[np.ndarray, "samples channels"]:
@@ -239,7 +174,7 @@ def _decode(path: str | Path, file: soundfile.SoundFile, count: int, first: int)
     try:
         samples = file.read(count, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _truncated(path, file, first, _reason(error)) from None
+        raise _truncated(path, file, first, reason(error)) from None
     if len(samples) < count:
         raise _truncated(path, file, first + len(samples), "the data end there")
     if file.subtype in ("FLOAT", "DOUBLE") and not np.isfinite(samples).all():  # integers and codecs have no NaN
@@ -282,29 +217,3 @@ def _truncated(path: str | Path, file: soundfile.SoundFile, at: int, why: str) -
         f"{path}: truncated or damaged: {file.frames} samples ({file.frames / rate:.3f} s) declared, but decoding fails "
         f"after {at / rate:.3f} s ({why}). Fetch it again or remove it from the data."
     )
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).rstrip(".")
-
-
-def _looks_like(name: str) -> str:
-    """What a file that is no audio seems to be."""
-    place = parse_place(name)
-    with Path(place.file).open("rb") as opened:
-        opened.seek(place.offset or 0)
-        head = opened.read(64)
-    if head.lstrip()[:1] == b"<":
-        return "; it is a web page, perhaps an error or login page saved in its place. Fetch it again."
-    if head.startswith(b"version https://git-lfs"):
-        return "; it is a Git LFS pointer, not the data. Run 'git lfs pull'."
-    return f"; it begins with {head[:12]!r}. Fetch it again, convert it to WAV or FLAC, or remove it from the data."
-
-
-def _run(command: Command) -> bytes:
-    """What an allowed `... |` of a wav.scp writes to its standard output."""
-    done = subprocess.run(command.rstrip("| "), shell=True, capture_output=True)  # the user allowed it
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip()[-300:]
-        raise UserError(f"{command!r}: gave {len(done.stdout)} bytes and exit code {done.returncode}: {said}")
-    return done.stdout

@@ -17,6 +17,7 @@ from sigssl.data.datadir import DECODES, Segment
 from sigssl.data.findings import Finding
 from sigssl.data.io import read_json
 from sigssl.data.matrix import read_matrix, shape
+from sigssl.data.opening import check_file
 from sigssl.data.paths import find, parse_place
 from sigssl.data.tables import Tables
 from sigssl.errors import UserError
@@ -55,7 +56,7 @@ def probe(path: str, decode: bool) -> Probe:
     """
     try:
         if path.lower().endswith(POLYSOMNOGRAPHY):
-            audio.check_file(path)
+            check_file(path)
             return Probe(0, 0, 0.0)
         rate, channels, _, duration = audio.info(path)
         note = _cut_ogg(path)

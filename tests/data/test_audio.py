@@ -191,6 +191,8 @@ def test_commands_run_only_when_allowed(wav: Path) -> None:
     with pytest.raises(UserError, match="is a shell command; it is not run"):
         audio.read(f"cat {wav} |")
     assert np.array_equal(audio.read(Command(f"cat {wav} |")), audio.read(wav))
+    with pytest.raises(UserError, match=r"cannot be read as audio: .*; it begins with b'hello'"):
+        audio.read(Command("printf hello |"))
     with pytest.raises(UserError, match="exit code 3: oh"):
         audio.read(Command("echo oh >&2; exit 3 |"))
 
