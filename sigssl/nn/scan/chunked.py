@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, saved_states, state_dtype
+from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, rows_like, saved_states, state_dtype
 
 CACHE_BYTES = 1 << 20  # of one chunk buffer; larger falls out of a core's L2, smaller pays more calls
 
@@ -107,11 +107,12 @@ def forward(s: ScanInput) -> tuple[Tensor, Tensor, Tensor]:
     chunk, (decay, hidden) = _buffers(s, 2)
     A = s.A.view(groups, -1, states).transpose(1, 2)
     out, h = like(s.u), _grouped(s, s.init)
-    saved = torch.empty(saved_states(chunk, batch, steps, channels, states), dtype=h.dtype, device=h.device)
+    saved = saved_states(s, chunk)
     for index, start in enumerate(range(0, steps, chunk)):
         stop = min(start + chunk, steps)
         c = _load(s, start, stop)
-        saved[:, index] = h.transpose(1, 2).flatten(2)
+        if s.grad:
+            saved[:, index] = h.transpose(1, 2).flatten(2)
         _, hs = _states(c, A, h, decay, hidden)
         y = torch.matmul(c.C.transpose(-1, -2), hs[1:])
         if s.D is not None:
@@ -130,7 +131,7 @@ def backward(s: ScanInput, saved: Tensor, dout: Tensor, dlast: Tensor) -> ScanGr
     chunk, (decay, hidden, adjoint) = _buffers(s, 3)
     A = s.A.view(groups, -1, states).transpose(1, 2).contiguous()
     g = ScanGrads(
-        like(s.u), like(s.delta), torch.zeros_like(A), like(s.B), like(s.C), like(None), like(s.z), like(None), like(None)
+        like(s.u), like(s.delta), torch.zeros_like(A), rows_like(s.B), rows_like(s.C), like(None), like(s.z), like(None), like(None)
     )
     lanes = torch.zeros(2, groups, 1, channels // max(1, groups), dtype=A.dtype, device=A.device)  # dD, dbias
     carry = _grouped(s, dlast).contiguous()

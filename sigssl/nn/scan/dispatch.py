@@ -76,6 +76,7 @@ def selective_scan(
     def rows(x: Tensor) -> Tensor:
         return (x if x.ndim == 4 else x.unsqueeze(1)).permute(0, 3, 1, 2)
 
+    needed = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     inputs = ScanInput(
         u=u.transpose(1, 2),
         delta=delta.transpose(1, 2),
@@ -89,6 +90,7 @@ def selective_scan(
         lengths=None if lengths is None else lengths.to(device=u.device, dtype=torch.int64),
         resets=resets,
         softplus=delta_softplus,
+        grad=torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in needed),
     )
     if engine == "reference":
         y, last = reference.scan(inputs)

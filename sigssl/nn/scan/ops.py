@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sigssl.errors import UserError
 from sigssl.nn.scan import chunked, cpp
-from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, saved_states, state_dtype
+from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, rows_like, saved_states, state_dtype
 
 INPUTS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? bias, Tensor? init, "
-    "Tensor? lengths, Tensor? resets, bool softplus, str engine"
+    "Tensor? lengths, Tensor? resets, bool softplus, bool grad, str engine"
 )
 TENSORS = 11  # of INPUTS, of which the first 9 may have gradients
 
@@ -41,12 +41,10 @@ def scan_forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, engine = args
     s = ScanInput(*inputs)
-    batch, steps, channels = s.u.shape
-    states = s.A.shape[1]
-    dtype = state_dtype(s.u)
-    chunk = engine_module(engine).chunk_steps(batch, channels, states)
-    saved = s.u.new_empty(saved_states(chunk, batch, steps, channels, states), dtype=dtype)
-    return torch.empty_like(s.u), s.u.new_empty((batch, channels, states), dtype=dtype), saved
+    batch, _, channels = s.u.shape
+    chunk = engine_module(engine).chunk_steps(batch, channels, s.A.shape[1])
+    last = s.u.new_empty((batch, *s.A.shape), dtype=state_dtype(s.u))
+    return torch.empty_like(s.u), last, saved_states(s, chunk)
 
 
 @torch.library.custom_op(
@@ -62,9 +60,9 @@ def scan_backward(*args: Any) -> ScanGrads:
 
 @scan_backward.register_fake
 def _(*args: Any) -> ScanGrads:
-    s = ScanInput(*args[:12])
+    s = ScanInput(*args[:13])
     A = torch.empty_like(s.A, memory_format=torch.contiguous_format)
-    return ScanGrads(like(s.u), like(s.delta), A, *(like(x) for x in (s.B, s.C, s.D, s.z, s.bias, s.init)))
+    return ScanGrads(like(s.u), like(s.delta), A, rows_like(s.B), rows_like(s.C), *(like(x) for x in (s.D, s.z, s.bias, s.init)))
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -82,10 +80,11 @@ def _differentiate(ctx: Any, dout: Tensor | None, dlast: Tensor | None, dsaved: 
         dlast = A.new_zeros(u.shape[0], *A.shape)
     grads = scan_backward(*inputs, *ctx.options, saved, dout, dlast)
     wanted = ctx.needs_input_grad
-    return (*(g if wanted[i] and inputs[i] is not None else None for i, g in enumerate(grads)), *[None] * 4)
+    return (*(g if wanted[i] and inputs[i] is not None else None for i, g in enumerate(grads)), *[None] * 5)
 
 
-def _no_second(ctx: Any, *grads: Tensor) -> None:
+def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
+    """The backward of a backward operator: refuses."""
     raise UserError(
         "selective_scan has no second derivative: a gradient of its gradient was asked for (create_graph=True, a gradient penalty, "
         "a Hessian). Use backend='reference', which is slow but differentiable to any order."
@@ -93,4 +92,4 @@ def _no_second(ctx: Any, *grads: Tensor) -> None:
 
 
 scan_forward.register_autograd(_differentiate, setup_context=_remember)
-scan_backward.register_autograd(_no_second)
+scan_backward.register_autograd(no_second_derivative)

@@ -27,6 +27,7 @@ class ScanInput(NamedTuple):
     lengths: Tensor | None  # int64 [B], valid steps
     resets: Tensor | None  # bool [B, L], true where a step starts from a zero state
     softplus: bool  # whether delta passes through softplus
+    grad: bool  # whether a backward pass may follow, for which states are kept
 
 
 class ScanGrads(NamedTuple):
@@ -48,13 +49,18 @@ def state_dtype(u: Tensor) -> torch.dtype:
     return torch.float64 if u.dtype == torch.float64 else torch.float32
 
 
-def saved_states(chunk: int, batch: int, steps: int, channels: int, states: int) -> tuple[int, int, int, int]:
-    """Shape [B, chunks, N, D] of the states kept for the backward pass: the one before each chunk of `chunk` steps."""
-    return batch, -(-steps // chunk), states, channels
+def saved_states(s: ScanInput, chunk: int) -> Tensor:
+    """Room [B, chunks, N, D] for the states kept for the backward pass: the one before each chunk of `chunk` steps."""
+    batch, steps, channels = s.u.shape
+    chunks = -(-steps // chunk) if s.grad else 0
+    return s.u.new_empty((batch, chunks, s.A.shape[1], channels), dtype=state_dtype(s.u))
 
 
-def like(x: Tensor | None, dtype: torch.dtype | None = None) -> Tensor:
-    """An uninitialised tensor with the shape and strides of `x`; empty where `x` is absent."""
-    if x is None:
-        return torch.empty(0)
-    return torch.empty_like(x, dtype=dtype or x.dtype)
+def like(x: Tensor | None) -> Tensor:
+    """An uninitialised tensor with the shape of `x` and, where they are dense, its strides; empty where `x` is absent."""
+    return torch.empty(0) if x is None else torch.empty_like(x)
+
+
+def rows_like(x: Tensor) -> Tensor:
+    """An uninitialised contiguous tensor for the gradient of B or C."""
+    return x.new_empty(x.shape)

@@ -1,0 +1,13 @@
+// The kernels behind a plain C interface, compiled once for each instruction set: -DISA=avx512, avx2 or baseline.
+#include "conv.h"
+#include "scan_backward.h"
+
+#define JOIN2(a, b) a##_##b
+#define JOIN(a, b) JOIN2(a, b)
+
+extern "C" {
+void JOIN(sigssl_scan_forward, ISA)(const void* args) { scan_forward((const ScanArgs*)args); }
+void JOIN(sigssl_scan_backward, ISA)(const void* args) { scan_backward((const ScanArgs*)args); }
+void JOIN(sigssl_conv_forward, ISA)(const void* args) { conv_forward((const ConvArgs*)args); }
+void JOIN(sigssl_conv_backward, ISA)(const void* args) { conv_backward((const ConvArgs*)args); }
+}
