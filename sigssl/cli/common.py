@@ -45,6 +45,17 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise UserError(explain(parser, str(error))) from None
 
 
+def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
+    """The parsed settings with every `class_path` constructed.
+
+    Raises:
+        UserError: a constructor refuses its arguments.
+    """
+    make = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the name before jsonargparse 4.49
+    made: Namespace = make(config)
+    return made
+
+
 def explain(parser: ArgumentParser, message: str) -> str:
     """The parser's message, with the nearest known option where an unknown one was given."""
     options = [o for action in parser._actions for o in action.option_strings]

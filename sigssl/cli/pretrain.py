@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from sigssl.cli.common import make_parser, parse
+from sigssl.cli.common import instantiate, make_parser, parse
 from sigssl.errors import UserError
 
 EXAMPLE = "sigssl pretrain --config recipes/conf/tera/base.yaml data.train=data/train data.valid=data/dev out=exp/tera"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     torch.manual_seed(config.trainer.seed)
-    made = verb.instantiate_classes(config)
+    made = instantiate(verb, config)
     from sigssl.training.pretrain import pretrain
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

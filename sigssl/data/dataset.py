@@ -22,6 +22,7 @@ from sigssl.data import audio, matrix
 from sigssl.data.ark import read_scp
 from sigssl.data.batching import Planned, derive
 from sigssl.data.datadir import DataDir
+from sigssl.data.io import read_table
 from sigssl.data.paths import find
 from sigssl.data.store import StoreInfo
 from sigssl.errors import UserError
@@ -218,7 +219,8 @@ class FrameDataset(PieceDataset):
                 f"Compute the features of that directory, or take a subset."
             )
         places = {id: find(scp[id], store, by_name=True) for id in ids}
-        counted = {id: int(count) for id, count in data.carried.get("utt2num_frames", {}).items()}
+        table = store / "utt2num_frames"
+        counted = {id: int(count) for id, count in read_table(table).items()} if table.exists() else {}
         rows, failed = _measured(
             {id: place for id, place in places.items() if id not in counted}, lambda place: float(matrix.shape(place)[0])
         )
@@ -256,13 +258,13 @@ def _chunks(piece: Piece, seconds: float | None, unit: float) -> list[Piece]:
 def _listed(data: DataDir) -> tuple[list[Piece], list[Failure]]:
     """Every utterance with its end; headers are read where neither utt2dur nor segments tell."""
     utterances = data.utterances()
-    unknown = {u.path: u.path for u in utterances if u.end is None and u.duration is None}
+    unknown = {u.id: u.path for u in utterances if u.end is None and u.duration is None}
     measured, failed = _measured(unknown, lambda path: audio.info(path).duration)
     pieces = []
     for u in utterances:
         stop = u.end
         if stop is None:
-            stop = measured.get(u.path) if u.duration is None else u.start + u.duration
+            stop = measured.get(u.id) if u.duration is None else u.start + u.duration
         if stop is not None and stop > u.start:
             pieces.append(Piece(u.id, u.path, u.start, stop))
     return pieces, failed

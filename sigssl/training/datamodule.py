@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,8 +174,12 @@ def check_store(info: StoreInfo, encoder: Encoder, where: str) -> None:
     if features is None:
         raise UserError(f"{where}: this encoder takes signals, not stored frames; leave data.feats out.")
     shift = features.hop / features.sample_rate
-    needed = StoreInfo(info.kind, features.dim, shift, features.sample_rate, info.unit, describe(features), info.channels)
-    info.check(needed, where, "the encoder's features")
+    made = info.config.get("features")  # absent from a store of other origin: then only its shape can be compared
+    theirs = replace(info, unit="", channels=[], config={} if made is None else {"features": made})
+    ours = StoreInfo(
+        info.kind, features.dim, shift, features.sample_rate, config={} if made is None else {"features": describe(features)}
+    )
+    theirs.check(ours, where, "the encoder's features")
 
 
 def worker_count(wanted: int | None, devices: int) -> int:

@@ -36,12 +36,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tera() -> Callable[[], TERA]:
+def tera() -> Callable[..., TERA]:
     """Makes the same small TERA each time."""
 
-    def make() -> TERA:
+    def make(dropout: float = 0.1) -> TERA:
         torch.manual_seed(3)  # the seed of the runs below, which the command line seeds with
-        body = TransformerEncoder(input_dim=20, dim=16, layers=1, heads=2, ffn=32, dropout=0.1)
+        body = TransformerEncoder(input_dim=20, dim=16, layers=1, heads=2, ffn=32, dropout=dropout)
         return TERA(FrameEncoder(LogMel(n_mels=20), body, window=200, overlap=20), Alter())
 
     return make
