@@ -1,4 +1,4 @@
-"""Build step of the C++ kernels: where a compiler is there they are built into the wheel, where none is the installation goes on without."""
+"""Build step of the C++ kernels: built into the wheel where a compiler is there; without one the installation goes on."""
 
 import importlib.util
 from pathlib import Path
@@ -21,7 +21,7 @@ class BuildKernels(build_ext):
         try:
             build.compile_library(Path(self.get_ext_fullpath(ext.name)))
         except (build.BuildError, OSError) as error:
-            print(f"sigssl: C++ kernels not built, the pure torch engine stands in: {error}")
+            self.warn(f"C++ kernels not built, the pure torch engine stands in: {error}")
 
     def get_ext_filename(self, fullname):
         """One name on every platform, without a Python version: the library knows nothing of Python."""

@@ -1,8 +1,20 @@
 """Building blocks of encoders."""
 
 from sigssl.nn.mamba import Mamba, MambaState
+from sigssl.nn.mamba_encoder import BiMamba, MambaBlock, MambaEncoder
 from sigssl.nn.position import SinusoidalPositions, sinusoids
 from sigssl.nn.scan import selective_scan
 from sigssl.nn.transformer import ReconstructionHead, TransformerEncoder
 
-__all__ = ["Mamba", "MambaState", "ReconstructionHead", "SinusoidalPositions", "TransformerEncoder", "selective_scan", "sinusoids"]
+__all__ = [
+    "BiMamba",
+    "Mamba",
+    "MambaBlock",
+    "MambaEncoder",
+    "MambaState",
+    "ReconstructionHead",
+    "SinusoidalPositions",
+    "TransformerEncoder",
+    "selective_scan",
+    "sinusoids",
+]
