@@ -107,19 +107,19 @@ class Filters:
 
     def __init__(self, matrix: Tensor, device: torch.device) -> None:
         self.width = matrix.shape[1]
-        step = GROUP if device.type == "cpu" else max(self.width, 1)
-        self.groups: list[tuple[int, int, int, Tensor]] = []
-        for first in range(0, self.width, step):
-            group = matrix[:, first : first + step]
+        self.step = GROUP if device.type == "cpu" else self.width
+        self.groups: list[tuple[int, int, Tensor]] = []
+        for first in range(0, self.width, self.step):
+            group = matrix[:, first : first + self.step]
             used = group.any(1).nonzero().flatten().tolist() or [0]
             low, high = used[0], used[-1] + 1
-            self.groups.append((first, low, high, group[low:high].to(device, torch.float32).contiguous()))
+            self.groups.append((low, high, group[low:high].to(device, torch.float32).contiguous()))
 
     def __call__(self, power: Tensor) -> Tensor:
         """Energies [M, F] of spectra [M, bins]."""
         made = power.new_empty(len(power), self.width)
-        for first, low, high, group in self.groups:
-            torch.mm(power[:, low:high], group, out=made[:, first : first + group.shape[1]])
+        for (low, high, group), target in zip(self.groups, made.split(self.step, 1), strict=True):
+            torch.mm(power[:, low:high], group, out=target)
         return made
 
 
