@@ -17,10 +17,11 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path) -> Encoder:
-    """Load an exported encoder: a folder with ``model.safetensors`` and ``config.yaml``.
+    """Load an exported encoder: a folder with ``model.safetensors`` and ``config.yaml``, or a checkpoint file of s3prl.
 
     Args:
-        path: the folder that ``sigssl export`` (or ``sigssl pretrain`` at its end) wrote.
+        path: the folder that ``sigssl export`` (or ``sigssl pretrain`` at its end) wrote, or a file of s3prl's `tera`,
+            `mockingjay` or `audio_albert`.
 
     Returns:
         The encoder in eval mode on the CPU: ``encoder(x, lengths) -> Hidden``, `x` float32 [batch, channels, samples].

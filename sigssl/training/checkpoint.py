@@ -21,6 +21,7 @@ from torch import nn
 from sigssl import __version__
 from sigssl.config import build, describe
 from sigssl.errors import UserError
+from sigssl.methods.s3prl_layout import import_s3prl
 from sigssl.types import Encoder
 
 WEIGHTS = "model.safetensors"
@@ -62,10 +63,10 @@ def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | 
 
 
 def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Encoder:
-    """Read an encoder that :func:`save_encoder` wrote.
+    """Read an encoder that :func:`save_encoder` wrote, or one of s3prl's.
 
     Args:
-        path: its folder, or a run folder (`exp/tera`) that holds it as `encoder/`.
+        path: its folder, a run folder (`exp/tera`) that holds it as `encoder/`, or a checkpoint file of s3prl's TERA family.
         trust: top-level packages whose classes its configuration may name.
 
     Returns:
@@ -74,6 +75,8 @@ def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Enco
     Raises:
         UserError: nothing there, damaged weights, weights that do not fit the configuration, or a class outside of `trust`.
     """
+    if Path(path).is_file():
+        return import_s3prl(path).encoder
     folder = encoder_folder(path)
     config = _read_config(folder)
     encoder = build(config["encoder"], where=str(folder / CONFIG), trust=trust)

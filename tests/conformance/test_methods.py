@@ -18,6 +18,7 @@ import sigssl.methods
 from sigssl.config import build, describe
 from sigssl.methods import Method
 from sigssl.training.checkpoint import save_encoder
+from sigssl.training.optim import groups
 from sigssl.types import Batch, Encoder, Hidden
 
 CONF = Path(__file__).resolve().parents[2] / "recipes" / "conf"
@@ -124,6 +125,8 @@ def test_every_parameter_learns(name: str, method: Method) -> None:
     method.train()(signals(method), rng())["loss"].backward()
     silent = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
+    updated = {id(p) for group in groups(method, 0.01) for p in group["params"]}
+    assert updated == {id(p) for p in method.parameters() if p.requires_grad}
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in method.parameters())
 
 
