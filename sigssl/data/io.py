@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from sigssl.errors import UserError
 
+TEMPORARY = ".tmp-"  # what the names of half-written files begin with
+
 
 @contextlib.contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
@@ -20,7 +22,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")  # the ending stays: some writers go by it
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")  # the ending stays: some writers go by it
     try:
         yield temporary
         temporary.replace(path)

@@ -15,7 +15,7 @@ import kaldi_native_io
 import numpy as np
 from jaxtyping import Float32
 
-from sigssl.data.io import whole
+from sigssl.data.io import TEMPORARY, whole
 from sigssl.data.matrix import HEADER, MAGIC
 from sigssl.extract.shards import Entry, size
 
@@ -29,7 +29,7 @@ def track_names(name: str, tracks: int) -> list[str]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left half-written."""
-    for left in folder.glob(".*.tmp"):
+    for left in folder.glob(f"{TEMPORARY}*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
@@ -219,7 +219,7 @@ def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 @contextlib.contextmanager
 def _temporary_folder(folder: Path, name: str) -> Iterator[str]:
     """A folder that is gone afterwards, unless it was given another name."""
-    path = tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=".tmp")
+    path = tempfile.mkdtemp(dir=folder, prefix=f"{TEMPORARY}{name}.")
     try:
         yield path
     finally:

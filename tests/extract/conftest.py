@@ -64,7 +64,7 @@ def model(encoder: FrameEncoder, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def arks(folder: Path) -> dict[str, bytes]:
     """The files of a finished output folder by name, with the folder's own name left out of what they hold."""
     names = {path.name for path in folder.iterdir()}
-    assert not [name for name in names if name.endswith(".tmp") or name == ".raw"], names
+    assert not [name for name in names if name.startswith(".tmp") or name == ".raw"], names
     name = str(folder.resolve()).encode()
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != "journal.jsonl")
     return {str(path.relative_to(folder)): path.read_bytes().replace(name, b"OUT") for path in files}
