@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tqdm import tqdm
@@ -113,7 +113,8 @@ def _outcomes(call: Any, shards: Sequence[Shard], workers: int, dask: str) -> It
 def _in_workers(call: Any, shards: Sequence[Shard], workers: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context(_start_method())
     waiting, running = deque(shards), set[Future[Outcome]]()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    reader, writer = context.Pipe(duplex=False)
+    with reader, writer, ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(reader,)) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < AHEAD * workers:
@@ -127,6 +128,7 @@ def _in_workers(call: Any, shards: Sequence[Shard], workers: int) -> Iterator[Ou
                 "command again to go on from there."
             ) from error
         except BaseException:
+            writer.close()  # ends the workers, which are in the middle of shards that will be done again
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -136,16 +138,14 @@ def _start_method() -> str:
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" else "spawn"
 
 
-def _start_worker() -> None:
-    """End a worker with the process that started it (killed or not), and leave Ctrl-C to that one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+def _start_worker(reader: Connection) -> None:
+    """End this worker when the process that started it closes the other end of `reader`, or is killed; leave Ctrl-C to that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
+def _end_with(reader: Connection) -> None:
+    reader.poll(None)  # nothing is ever sent: it returns when there is nobody left to send
     os._exit(1)
 
 

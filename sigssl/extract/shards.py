@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +69,8 @@ class Outcome:
     notes: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for the journal."""
-        return asdict(self) | {"entries": [list(e) for e in self.entries], "bad": [list(b) for b in self.bad]}
+        """What the journal holds; named tuples become lists there."""
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Outcome:

@@ -11,7 +11,12 @@ import soundfile
 
 from sigssl.cli.main import main
 from sigssl.data.matrix import read_matrix
+from sigssl.extract import embed as embedding
+from sigssl.extract.layers import Selection
+from sigssl.extract.parallel import Running
+from sigssl.extract.reading import Reading
 from sigssl.extract.shard_run import BY_DATA
+from sigssl.extract.sources import find_utterances
 
 CONFIG = """
 features:
@@ -135,17 +140,11 @@ def test_another_rate_is_set_aside_where_asked(features: list[str], tmp_path: Pa
 
 
 def test_a_long_recording_that_breaks_half_way_leaves_nothing_behind(
-    corpus: Callable[..., Path], data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Callable[..., Path], data: Path, model: Path, tmp_path: Path
 ) -> None:
-    from sigssl.extract.embed import embed
-    from sigssl.extract.reading import Reading
-    from sigssl.extract.sources import find_utterances
-    from sigssl.extract.parallel import Running
-    from sigssl.extract.layers import Selection
-
     utterances = [u for u in find_utterances(data) if u.id.startswith(("bad_truncated", "stereo"))]
     running, last = Running(min_good=0.4), Selection("last")
-    summary = embed(
+    summary = embedding.embed(
         utterances, model, tmp_path / "out", selection=last, reading=Reading(16000, long=0.1), device="cpu", running=running
     )
     assert [bad.id for bad in summary.bad] == ["bad_truncated"]

@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of features and embeddings: the rerun finishes, equal to the undisturbed run, and nothing outlives the kill."""
+"""Kill -9 in the middle of features and embeddings: the rerun ends equal to the undisturbed run, no worker outlives the kill."""
 
 from __future__ import annotations
 
