@@ -56,13 +56,7 @@ def main(argv: Sequence[str]) -> int:
     logging.getLogger("sigssl").setLevel(logging.INFO)
     summary = pretrain(made.method, made.data, made.optim, made.trainer, made.out, made.resume, say=print)
     if "stopped_by" in summary:
-        print(
-            f"stopped by {summary['stopped_by']} at update {summary['step']}; the same command goes on from there", file=sys.stderr
-        )
         return 128 + signal.Signals[summary["stopped_by"]]
-    print(
-        f"{made.out}: {summary['step']} updates, loss {summary.get('loss', float('nan')):.4f}; the encoder is in {made.out}/encoder"
-    )
     return 1 if summary.get("quarantined") else 0
 
 

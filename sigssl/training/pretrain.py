@@ -61,10 +61,11 @@ def pretrain(
     if (done := _finished(out, config)) and resume == "auto":
         say(f"{out}: finished already, with these settings; nothing to do")
         return done
-    checkpoint = _begin(out, config, data, resume, say)
     engine = _engine(trainer, out)
-    parts = _parts(method, data, optim, trainer, engine, out)
-    task, module, watch, keeper = parts
+    if not engine.is_global_zero:
+        say = _silent
+    checkpoint = _begin(out, config, resume, engine.is_global_zero, say)
+    task, module, watch, keeper = _parts(method, data, optim, trainer, engine, out)
     facts = _facts(task, module, data, trainer, engine)
     if engine.is_global_zero:
         write_settings(out, config)
@@ -75,9 +76,12 @@ def pretrain(
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated")
         engine.fit(task, datamodule=module, ckpt_path=None if checkpoint is None else str(checkpoint))
     summary = _summary(watch, engine, trainer, facts)
-    if engine.is_global_zero and summary["finished"]:
+    if not summary["finished"]:
+        say(f"stopped by {summary['stopped_by']} at update {summary['step']}; the same command goes on from there")
+    elif engine.is_global_zero:
         save_encoder(out / ENCODER, method.encoder.cpu(), encoder_meta(config, "last"))
         write_json(out / "metrics.json", summary)
+        say(f"{out}: {summary['step']} updates, loss {watch.row['loss']:.4f}; the encoder is in {out / ENCODER}")
     return summary
 
 
@@ -102,8 +106,12 @@ def _finished(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     return done if same_data and done.get("finished") else None
 
 
-def _begin(out: Path, config: dict[str, Any], data: DataOptions, resume: str, say: Callable[[str], None]) -> Path | None:
-    """The checkpoint to go on from; the folder is made, or cleared of an earlier run that is not gone on with."""
+def _silent(text: str) -> None:
+    """All ranks but the first."""
+
+
+def _begin(out: Path, config: dict[str, Any], resume: str, first: bool, say: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from; the first rank makes the folder, or clears it of a run that is not gone on with."""
     if resume not in ("auto", "never"):
         path = Path(resume)
         why = damage(path) if path.is_file() else "no such file"
@@ -114,11 +122,12 @@ def _begin(out: Path, config: dict[str, Any], data: DataOptions, resume: str, sa
     found = find_checkpoint(out / "checkpoints") if resume == "auto" else None
     if found is None:
         out.mkdir(parents=True, exist_ok=True)
-        forget(out)
+        if first:
+            forget(out)
         return None
     changed = differences(read_settings(out), config)
-    if read_json(out / "run.json")["data"]["train_sha256"] != fingerprint(data.train):
-        changed.append(f"the tables of {data.train} have changed")
+    if read_json(out / "run.json")["data"]["train_sha256"] != fingerprint(config["data"]["train"]):
+        changed.append(f"the tables of {config['data']['train']} have changed")
     if changed:
         raise UserError(
             f"{out}: holds a run with other settings: {'; '.join(changed[:5])}. Go on with the old ones, name another folder with "
@@ -129,7 +138,8 @@ def _begin(out: Path, config: dict[str, Any], data: DataOptions, resume: str, sa
 
 
 def _engine(options: TrainerOptions, out: Path) -> Trainer:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return Trainer(
         max_steps=options.updates,
         max_epochs=-1,
@@ -218,6 +228,6 @@ def _summary(watch: Watch, engine: Trainer, trainer: TrainerOptions, facts: dict
         summary |= {"best_valid_loss": watch.keeper.best, "best_step": watch.keeper.best_step}
     summary |= {name: facts[name] for name in ("parameters", "hours_per_update", "device", "devices", "precision")}
     summary["quarantined"] = len(watch.guard.unreadable)
-    if watch.keeper.asked is not None and not finished:
-        summary["stopped_by"] = signal.Signals(watch.keeper.asked).name
+    if not finished:  # a signal to another rank is not known by name here
+        summary["stopped_by"] = signal.Signals(watch.keeper.asked or signal.SIGTERM).name
     return summary

@@ -19,6 +19,7 @@ from sigssl.config import build, describe
 from sigssl.data.datadir import DataDir
 from sigssl.errors import UserError
 from sigssl.methods import Method
+from sigssl.methods.s3prl_layout import import_s3prl
 from sigssl.training.pretrain import accumulation
 
 CONF = Path(__file__).parents[2] / "recipes" / "conf"
@@ -109,6 +110,9 @@ def test_pretrain_export_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert torch.equal(one(x, lengths).states[-1], two(x, lengths).states[-1])
     assert main(["export", str(out), str(tmp_path / "enc2"), "--checkpoint", "lsat"]) == 2
     assert "Did you mean 'last'" in capsys.readouterr().err
+    assert main(["export", str(out), str(tmp_path / "tera.ckpt"), "--format", "s3prl"]) == 0
+    theirs = import_s3prl(tmp_path / "tera.ckpt").encoder.eval()
+    torch.testing.assert_close(theirs(x, lengths).states[-1], one(x, lengths).states[-1])
     again = tmp_path / "again"  # the resolved configuration is itself one to run
     assert main(["pretrain", "--config", str(out / "config.yaml"), f"out={again}"]) == 0
     assert json.loads((again / "metrics.json").read_text())["loss"] == json.loads((out / "metrics.json").read_text())["loss"]

@@ -19,10 +19,12 @@ class Progress:
         total: updates of the run.
         start: updates done before.
         bar: show a bar, where standard error is a terminal.
+        first: whether this is the first rank; the others show nothing.
     """
 
-    def __init__(self, total: int, start: int, bar: bool) -> None:
-        self.total = total
+    def __init__(self, total: int, start: int, bar: bool, first: bool = True) -> None:
+        self.total, self.first = total, first
+        bar = bar and first
         self._bar = tqdm(total=total, initial=start, unit="update", dynamic_ncols=True) if bar and sys.stderr.isatty() else None
         self._said = time.monotonic()
 
@@ -37,7 +39,7 @@ class Progress:
         text = f"loss {row.get('loss', float('nan')):.4f}, {speed:.4f} h/s, data wait {wait:.0%}"
         if self._bar is not None:
             self._bar.set_postfix_str(text)
-        elif time.monotonic() - self._said > PAUSE or row["step"] >= self.total:
+        elif self.first and (time.monotonic() - self._said > PAUSE or row["step"] >= self.total):
             self._said = time.monotonic()
             log.info("update %d of %d: %s", row["step"], self.total, text)
 

@@ -60,7 +60,7 @@ class Watch(Callback):
         self.keeper.listen()
         first = trainer.is_global_zero
         self._sinks = sinks(self.out, trainer.global_step) if first else []
-        self._progress = Progress(self.options.updates, trainer.global_step, first and self.options.progress)
+        self._progress = Progress(self.options.updates, trainer.global_step, self.options.progress, first)
         self._begin = self._logged = time.perf_counter()
         self.guard.failures(self.data.train.failed)
         self.data.waited = 0.0
