@@ -165,6 +165,16 @@ def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(
         pretrain(tera(), **options, out=whole, resume=str(whole / "metrics.json"))
 
 
+def test_a_kill_before_the_export_is_made_good(whole: Path, tera: Tera, sections: Sections, recordings: Path) -> None:
+    summary = json.loads((whole / "metrics.json").read_text())
+    before = (whole / "encoder" / "model.safetensors").read_bytes()
+    (whole / "metrics.json").unlink()
+    for file in (whole / "encoder").iterdir():
+        file.unlink()
+    again = pretrain(tera(), **sections(valid=str(recordings)), out=whole)
+    assert again == summary and (whole / "encoder" / "model.safetensors").read_bytes() == before
+
+
 def test_passes_make_up_the_update() -> None:
     from sigssl.training.options import OptimOptions
 

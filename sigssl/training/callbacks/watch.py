@@ -47,12 +47,13 @@ class Watch(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What goes on with the run."""
-        keeper = self.keeper
-        return {"hours": self.hours, "skipped": self.guard.skipped, "best": keeper.best, "best_step": keeper.best_step}
+        kept = {"best": self.keeper.best, "best_step": self.keeper.best_step}
+        return {"hours": self.hours, "skipped": self.guard.skipped, "row": dict(self.row), **kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up :meth:`state_dict`."""
         self.hours, self.guard.skipped = state_dict["hours"], state_dict["skipped"]
+        self.row = dict(state_dict["row"])
         self.keeper.best, self.keeper.best_step = state_dict["best"], state_dict["best_step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
