@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     weights = read_weights(args.weights) if args.weights else None
     reading = Reading(int(read_meta(args.model)["sample_rate"]), args.channel, resample=args.rate == "resample")
     summary = embed(
-        find_utterances(args.source),
+        find_utterances(args.source, allow_commands=args.allow_commands),
         args.model,
         args.out,
         selection=Selection(args.layer, args.pool, weights),

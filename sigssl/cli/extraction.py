@@ -22,6 +22,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("--dask", type=str, default="", help="address of a Dask scheduler (tcp://host:8786), whose workers take the place of --nj")
     add("--channel", type=int | Literal["mean"], default=0, help="which channel of several: a number from 0, or mean")
     add("--rate", type=Literal["resample", "refuse"], default="resample", help="recordings at another rate: resample or set aside")
+    add("--allow-commands", action="store_true", help="run the commands (... |) that wav.scp holds in place of files")
     add("--min-good", type=float, default=0.95, help="share of good recordings below which it is an error")
     add("--overwrite", action="store_true", help="start anew where OUT was begun with other settings or input")
     add("--quiet", action="store_true", help="no progress bar")

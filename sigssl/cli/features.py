@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--data-out copies a data directory, and {args.source} is none.")
     extractor = _extractor(args.config, overrides)
     summary = extract_features(
-        find_utterances(args.source),
+        find_utterances(args.source, allow_commands=args.allow_commands),
         extractor,
         args.out,
         cmvn_over=args.cmvn,

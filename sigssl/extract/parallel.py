@@ -71,14 +71,18 @@ def run(job: Job, shards: Sequence[Shard], journal: Journal, running: Running) -
         in_threads, job, max(nj // max(workers, 1), 1)
     )  # from all shards, so that a resumed run computes alike
     total, left = (sum(len(shard.utterances) for shard in some) for some in (shards, todo))
-    with tqdm(total=total, initial=total - left, desc=bar, unit="utt", disable=not bar, dynamic_ncols=True) as progress:
+    often = 0.2 if sys.stderr.isatty() else 10.0  # seconds; a log file wants fewer lines than a terminal
+    with tqdm(
+        total=total, initial=total - left, desc=bar, unit="utt", disable=not bar, dynamic_ncols=True, mininterval=often
+    ) as progress:
         seconds, bad = 0.0, 0
         for outcome in _outcomes(call, todo, workers, dask):
             journal.add(outcome)
             seconds, bad = seconds + outcome.seconds, bad + len(outcome.bad)
-            progress.update(len(outcome.entries) + len(outcome.bad))
             rate = seconds / max(progress.format_dict["elapsed"], 1e-9)
-            progress.set_postfix_str(f"{seconds / 3600:.2f} h, {rate:.0f} x real time" + (f", {bad} set aside" if bad else ""))
+            told = f"{seconds / 3600:.2f} h, {rate:.0f} x real time" + (f", {bad} set aside" if bad else "")
+            progress.set_postfix_str(told, refresh=False)
+            progress.update(len(outcome.entries) + len(outcome.bad))
 
 
 def in_threads(job: Job, threads: int, shard: Shard) -> Outcome:

@@ -15,19 +15,20 @@ AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au
 LISTS = {".txt", ".lst", ".list", ".scp"}
 
 
-def find_utterances(source: str | Path | Iterable[str | Path]) -> list[Utterance]:
+def find_utterances(source: str | Path | Iterable[str | Path], *, allow_commands: bool = False) -> list[Utterance]:
     """The utterances of `source`, sorted by id.
 
     Args:
         source: a data directory (a folder with `wav.scp`), any other folder (searched for audio files, ids from relative
             paths), an audio file, a list file (`path` or `id path` per line), or several of the last three.
+        allow_commands: run the commands (`... |`) that a wav.scp holds in place of files.
 
     Raises:
         UserError: nothing there, nothing in it, an unknown kind of file, or an id twice; both places are named.
     """
     sources = [source] if isinstance(source, (str, Path)) else list(source)
     if len(sources) == 1 and (Path(sources[0]) / "wav.scp").is_file():
-        utterances = DataDir.read(Path(sources[0])).utterances()
+        utterances = DataDir.read(Path(sources[0]), allow_commands=allow_commands).utterances()
     else:
         utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each))]
     if not utterances:

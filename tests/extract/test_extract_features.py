@@ -154,3 +154,16 @@ def test_wrong_configurations_are_named(
     assert main([w for w in words if w]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_commands_run_only_where_allowed(tmp_path: Path, corpus: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    wav = next((corpus() / "wav").iterdir())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wav.scp").write_text(f"a head -c 1000000 {wav} |\nb {wav}\n")
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    words = ["features", "--config", str(tmp_path / "c.yaml"), str(tmp_path / "data"), str(tmp_path / "out"), "--nj=1", "--quiet"]
+    assert main(words) == 2
+    assert "--allow-commands" in capsys.readouterr().err
+    assert main([*words, "--allow-commands", "--data-out", str(tmp_path / "copy")]) == 0
+    a, b = stored(tmp_path / "out").values()
+    np.testing.assert_array_equal(a, b)
