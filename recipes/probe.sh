@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A pretrained encoder -> probes on its frozen states, beside log-mel and the untrained encoder. Sourced by egs/*/run.sh. A recipe sets
-#   data, train, dev, test, exp, name as for ssl.sh; target: phones, label or speaker
+# data, train, dev, test, exp, name as for ssl.sh; target: phones, label or speaker; level: frame or utterance
 stage "probe-$target" --in "$exp/$name/encoder" --in "$data/$train" --in "$data/$dev" --in "$data/$test" \
-    --out "$exp/probe_$target/metrics.json" -- \
-    sigssl probe --config "recipes/conf/probe/$target.yaml" --model "$exp/$name" \
-    --train "$data/$train" --dev "$data/$dev" --test "$data/$test" --target "$target" --out "$exp/probe_$target"
+    --in "recipes/conf/probe/$level.yaml" --out "$exp/probe_$target/metrics.json" -- \
+    sigssl probe --config "recipes/conf/probe/$level.yaml" --model "$exp/$name" --target "$target" \
+    --train "$data/$train" --dev "$data/$dev" --test "$data/$test" --out "$exp/probe_$target"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 nj=2                                            # option: worker processes
 size=small                                      # option: of the model: base, small or tiny
-unlabelled="fsdd vctk an4 ljspeech phones"      # option: corpora to pretrain on besides, '' for none
+unlabelled="fsdd/all vctk/all an4/all ljspeech/all phones/all"  # option: also pretrained on
 . recipes/lib.sh
 options "$@"
 . recipes/env.sh
@@ -15,7 +15,7 @@ pool="$data/commands/train $data/commands/dev"  # the test speakers stay unheard
 . recipes/unlabelled.sh
 train=pool name=tera
 . recipes/pretrain.sh
-data=$data/commands train=train dev=dev test=test target=label
+data=$data/commands train=train dev=dev test=test target=label level=utterance
 . recipes/probe.sh
 stage report --in $exp/probe_label --out $exp/report/REPORT.md -- sigssl report $exp --out $exp/report
 finish "$exp/report/REPORT.md"

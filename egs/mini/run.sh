@@ -17,7 +17,7 @@ stage prepare --out $data/train -- sigssl prepare synthetic $data --hours "$hour
 . recipes/ssl.sh
 stage embed --in $exp/tera/encoder --in $data/test --out $exp/embeddings/emb.scp -- \
     sigssl embed --model $exp/tera $data/test $exp/embeddings --layer last --pool none --nj "$nj" --overwrite
-target=phones
+target=phones level=frame
 . recipes/probe.sh
 stage report --in $exp/tera/metrics.json --in $exp/probe_phones --out $exp/report/REPORT.md -- sigssl report $exp --out $exp/report
 finish "$exp/report/REPORT.md"

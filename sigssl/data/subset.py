@@ -16,6 +16,7 @@ def choose(
     *,
     utts: Collection[str] | None = None,
     spks: Collection[str] | None = None,
+    not_spks: Collection[str] | None = None,
     per_class: int | None = None,
     hours: float | None = None,
     first: int | None = None,
@@ -27,6 +28,7 @@ def choose(
         data: the directory.
         utts: these utterances.
         spks: all utterances of these speakers.
+        not_spks: none of these speakers.
         per_class: of each class of utt2label this many, drawn with `seed` (all where there are fewer).
         hours: utterances drawn with `seed` until they last this long.
         first: the first of the sorted ids.
@@ -37,13 +39,13 @@ def choose(
     """
     ids = data.ids()
     if utts is not None:
-        data.subset(utts)  # names ids that are not there
-        ids = [key for key in ids if key in set(utts)]
+        ids = list(data.subset(utts).ids())  # which names ids that are not there
     if spks is not None:
-        unknown = sorted(set(spks) - set(data.utt2spk.values()))
-        if unknown:
-            raise UserError(f"{data.path / 'utt2spk'}: no speaker {unknown[0]!r} ({len(unknown)} unknown). Check the list.")
-        ids = [key for key in ids if data.utt2spk.get(key) in set(spks)]
+        wanted = _known_speakers(data, spks)
+        ids = [key for key in ids if data.utt2spk.get(key) in wanted]
+    if not_spks is not None:
+        unwanted = _known_speakers(data, not_spks)
+        ids = [key for key in ids if data.utt2spk.get(key) not in unwanted]
     if per_class is not None:
         ids = _of_each_class(data, ids, per_class, seed)
     if hours is not None:
@@ -52,6 +54,13 @@ def choose(
     if not ids:
         raise UserError(f"{data.path}: no utterance fulfils these conditions.")
     return data.subset(ids)
+
+
+def _known_speakers(data: DataDir, spks: Collection[str]) -> set[str]:
+    unknown = sorted(set(spks) - set(data.utt2spk.values()))
+    if unknown:
+        raise UserError(f"{data.path / 'utt2spk'}: no speaker {unknown[0]!r} ({len(unknown)} unknown). Check the list.")
+    return set(spks)
 
 
 def _of_each_class(data: DataDir, ids: Sequence[str], number: int, seed: int) -> list[str]:

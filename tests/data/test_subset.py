@@ -25,6 +25,7 @@ def test_choosing() -> None:
     data = corpus()
     assert choose(data, first=2).ids() == ["s0-0", "s0-1"]
     assert choose(data, spks=["s3"], first=99).ids() == [f"s3-{u}" for u in range(6)]
+    assert {key.split("-")[0] for key in choose(data, not_spks=["s3", "s0"]).ids()}.isdisjoint({"s3", "s0"})
     few = choose(data, per_class=4, seed=5)
     assert sorted(few.utt2label.values()) == ["class0"] * 4 + ["class1"] * 4 + ["class2"] * 4
     assert few.ids() == choose(data, per_class=4, seed=5).ids() != choose(data, per_class=4, seed=6).ids()
