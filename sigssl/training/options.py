@@ -84,7 +84,8 @@ class TrainerOptions:
     Args:
         updates: optimiser updates of the whole run.
         seed: of initialisation, order, crops and alterations.
-        precision: 32-true, or bf16-mixed (parameters, features and norms stay in float32).
+        precision: 32-true, bf16-mixed (parameters, features and norms stay in float32), or auto: bf16-mixed where the device
+            multiplies bfloat16 matrices in hardware (GPUs since Ampere, CPUs with AVX512-BF16 or AMX).
         accelerator: cpu, gpu or auto.
         devices: how many, per machine, or auto.
         num_nodes: machines.
@@ -97,7 +98,7 @@ class TrainerOptions:
 
     updates: int = 200_000
     seed: int = 1337
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
     accelerator: str = "auto"
     devices: int | Literal["auto"] = "auto"
     num_nodes: int = 1

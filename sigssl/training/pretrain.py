@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -146,7 +146,7 @@ def _engine(options: TrainerOptions, out: Path) -> Trainer:
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        precision=options.precision,
+        precision=_precision(options),
         default_root_dir=out,
         logger=False,
         enable_checkpointing=False,
@@ -155,6 +155,16 @@ def _engine(options: TrainerOptions, out: Path) -> Trainer:
         use_distributed_sampler=False,
         plugins=[WholeCheckpointIO()],
     )
+
+
+def _precision(options: TrainerOptions) -> Literal["32-true", "bf16-mixed"]:
+    if options.precision != "auto":
+        return options.precision
+    if options.accelerator != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # torch has no public word for it; where a version lacks these, it is float32
+        fast = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+    return "bf16-mixed" if fast else "32-true"
 
 
 def _parts(
@@ -193,7 +203,7 @@ def _facts(task: Task, module: DataModule, data: DataOptions, trainer: TrainerOp
         "versions": versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "devices": engine.world_size,
-        "precision": trainer.precision,
+        "precision": engine.precision,
         "parameters": sum(p.numel() for p in task.method.parameters() if p.requires_grad),
         "encoder_parameters": sum(p.numel() for p in task.method.encoder.parameters()),
         "passes_per_update": task.accumulate,

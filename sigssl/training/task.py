@@ -38,10 +38,10 @@ class Task(LightningModule):
         self.tally = Tally()
 
     def generator(self, purpose: str, planned: Planned) -> torch.Generator:
-        """The generator of one batch on this rank; the global one, of which dropout draws, is seeded alike."""
-        seed = derive(self.seed, purpose, *planned.position, self.global_rank)
-        torch.manual_seed(seed)
-        return torch.Generator(self.device).manual_seed(seed)
+        """The generator of one batch on this rank; the global one, of which dropout draws, is seeded for it as well, apart."""
+        where = (*planned.position, self.global_rank)
+        torch.manual_seed(derive(self.seed, f"{purpose} dropout", *where))
+        return torch.Generator(self.device).manual_seed(derive(self.seed, purpose, *where))
 
     def training_step(self, loaded: Loaded, batch_idx: int) -> Tensor:
         """Loss times weight of one micro-batch; :meth:`configure_gradient_clipping` divides."""
