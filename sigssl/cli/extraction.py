@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
+from sigssl.errors import UserError
 from sigssl.extract.parallel import Running, cpus
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def running(args: Namespace, title: str, source: str, *, nj: int = 0) -> Running:
     """How to run, from the parsed options; `nj` is the default where they leave it open (0: one per processor)."""
+    if args.nj < 0:
+        raise UserError(f"--nj {args.nj}: expected a number of processes, or 0 for one per processor.")
     return Running(
         nj=args.nj or nj or cpus(),
         dask=args.dask,

@@ -100,7 +100,7 @@ def embed(
     Raises:
         UserError: no encoder, the folder was begun with other settings or input, or too few utterances are good.
     """
-    folder, running, device = Path(folder), running or Running(), pick_device(device)
+    folder, running, device = Path(folder).resolve(), running or Running(), pick_device(device)
     model = encoder_folder(model).resolve()
     meta = read_meta(model)
     layers, dim = int(meta["num_layers"]), int(meta["dim"])

@@ -94,7 +94,7 @@ def extract_features(
     Raises:
         UserError: the folder was begun with other settings or input, or too few utterances are good.
     """
-    folder, running = Path(folder), running or Running()
+    folder, running = Path(folder).resolve(), running or Running()
     described = _with_cmvn(describe(extractor), cmvn_over)
     reading = reading or Reading(extractor.sample_rate)
     over: cmvn.Over | None = "speaker" if cmvn_over == "speaker" else "global" if cmvn_over == "global" else None
@@ -109,10 +109,10 @@ def extract_features(
     if not over:
         run(FeatureJob(str(folder), described, reading, compress), shards, journal, running)
     elif not all(journal.is_done(shard) for shard in final):
+        groups = {utterance.id: cmvn.group_of(utterance, over) for utterance in utterances}
         raw = Journal(folder / cmvn.RAW / "journal.jsonl", config, head, overwrite=running.overwrite)
         sweep(folder / cmvn.RAW)
         run(FeatureJob(str(folder / cmvn.RAW), described, reading), shards, raw, running)
-        groups = {utterance.id: cmvn.group_of(utterance, over) for utterance in utterances}
         stats = cmvn.read(cmvn_from) if cmvn_from else cmvn.statistics(folder, [raw.done[s.number] for s in shards], groups)
         cmvn.write(folder, stats)
         run(cmvn.NormaliseJob(str(folder), over, compress), final, journal, running)

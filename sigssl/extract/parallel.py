@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from sigssl.data.datadir import Command
 from sigssl.errors import UserError
 from sigssl.extract.journal import Journal
 from sigssl.extract.shards import Job, Outcome, Shard
@@ -165,4 +167,11 @@ def _on_cluster(call: Any, shards: Sequence[Shard], address: str) -> Iterator[Ou
             f"--dask {address}: no scheduler answers there ({error}); expected something like tcp://host:8786."
         ) from error
     with client, joblib.parallel_config(backend="dask", client=client):
-        yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(joblib.delayed(call)(shard) for shard in shards)
+        tasks = (joblib.delayed(call)(_absolute(shard)) for shard in shards)
+        yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+
+
+def _absolute(shard: Shard) -> Shard:
+    """The shard with absolute paths, since a cluster's workers run in folders of their own."""
+    utterances = [u if isinstance(u.path, Command) else u._replace(path=str(Path(u.path).absolute())) for u in shard.utterances]
+    return replace(shard, utterances=tuple(utterances))

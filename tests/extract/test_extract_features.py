@@ -27,6 +27,7 @@ features:
   class_path: sigssl.features.LogMel
   init_args: {n_mels: 20, cmvn: null}
 """
+CONFIGS = Path(__file__).resolve().parents[2] / "recipes" / "conf" / "features"
 Contents = Callable[[Path], dict[str, bytes]]
 
 
@@ -167,3 +168,10 @@ def test_commands_run_only_where_allowed(tmp_path: Path, corpus: Callable[..., P
     assert main([*words, "--allow-commands", "--data-out", str(tmp_path / "copy")]) == 0
     a, b = stored(tmp_path / "out").values()
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+def test_shipped_configurations_are_read(corpus: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    words = ["features", "--config", str(CONFIGS / f"{name}.yaml"), str(next((corpus() / "wav").iterdir())), str(tmp_path / "out")]
+    assert main([*words, "--nj=1", "--quiet"]) == 0
+    assert StoreInfo.read(tmp_path / "out").dim == {"logmel": 80, "fbank": 80, "mfcc": 39}[name]
