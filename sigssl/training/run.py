@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from sigssl.config import build, describe
+from sigssl.data.datadir import DataDir
 from sigssl.data.io import write_text
 from sigssl.errors import UserError, nearest
 from sigssl.methods.base import Method
@@ -127,7 +128,7 @@ def encoder_meta(config: dict[str, Any], checkpoint: str) -> dict[str, Any]:
         "method": config["method"]["class_path"],
         "checkpoint": checkpoint,
         "updates": config["trainer"]["updates"],
-        "data": {"train": train, "sha256": fingerprint(train)},
+        "data": {"train": train, "sha256": fingerprint(train), "speakers": sorted(set(DataDir.read(train).utt2spk.values()))},
     }
 
 

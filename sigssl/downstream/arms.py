@@ -1,0 +1,167 @@
+"""What is compared: encoders, the same encoders untrained, and surface features dressed as encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sigssl.config import build, describe
+from sigssl.downstream.protocol import Fold
+from sigssl.downstream.settings import ProbeSettings
+from sigssl.errors import UserError, nearest
+from sigssl.features import MFCC, Deltas, Extractor, LogMel
+from sigssl.features.base import CMVN
+from sigssl.training.checkpoint import load_encoder, read_meta
+from sigssl.types import Encoder, Hidden
+
+
+class FeatureEncoder(nn.Module):
+    """Features as an encoder with no layers: one state, the frames themselves.
+
+    Args:
+        features: from waveform to frames.
+    """
+
+    num_layers = 0
+
+    def __init__(self, features: Extractor) -> None:
+        super().__init__()
+        self.features = features
+        self.dim, self.hop, self.sample_rate = features.dim, features.hop, features.sample_rate
+
+    def forward(self, x: Float[Tensor, "batch 1 samples"], lengths: Int[Tensor, " batch"]) -> Hidden:
+        """Frames of mono signals."""
+        frames, counts = self.features(x[:, 0], lengths)
+        return Hidden([frames], counts)
+
+    def stream(self, blocks: Callable[[], Iterator[Float[Tensor, " samples"]]]) -> Iterator[list[Float[Tensor, "time dim"]]]:
+        """Frames of one recording of any length, piece by piece; see :meth:`sigssl.features.Extractor.stream`."""
+        return ([frames] for frames in self.features.stream(blocks))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table.
+
+    Attributes:
+        name: in tables and figures.
+        what: one line that says what it is.
+        encoder_for: the encoder of a fold.
+        key_for: folds with the same key have the same encoder, so that its states are computed once.
+        pool: pooling of utterances.
+        segments: parts in time that are pooled apart.
+        model_for: folder of the trained model of a fold; None for baselines.
+    """
+
+    name: str
+    what: str
+    encoder_for: Callable[[Fold], Encoder]
+    key_for: Callable[[Fold], str]
+    pool: str
+    segments: int
+    model_for: Callable[[Fold], str] | None = None
+
+
+# name -> derivatives, parts in time that are pooled apart
+LOGMEL = {"logmel": (0, 1), "logmel-thirds": (0, 3), "logmel-deltas": (2, 1), "logmel-deltas-thirds": (2, 3)}
+MFCC_ARM, UNTRAINED = "mfcc", "untrained"
+BASELINES = (*LOGMEL, MFCC_ARM, UNTRAINED)
+
+
+def make_arms(models: list[str], settings: ProbeSettings) -> list[Arm]:
+    """The arms of a run: models first, then the baselines in the order of the settings.
+
+    Args:
+        models: run or encoder folders; `{fold}` stands for the fold's name, `{index}` for its number from 1.
+        settings: names of the baselines and the pooling of encoders.
+
+    Raises:
+        UserError: an unknown baseline, or an untrained one without a model to be made like.
+    """
+    names = _names(models)
+    arms = [model_arm(path, name, settings) for path, name in zip(models, names, strict=True)]
+    for baseline in settings.baselines:
+        if baseline in LOGMEL or baseline == MFCC_ARM:
+            arms.append(surface_arm(baseline, settings))
+        elif baseline == UNTRAINED:
+            if not models:
+                raise UserError("baseline 'untrained' is the model with random weights: name a --model.")
+            arms += [untrained_arm(p, n if len(models) > 1 else "", settings) for p, n in zip(models, names, strict=True)]
+        else:
+            raise UserError(f"no baseline {baseline!r}.{nearest(baseline, BASELINES)} Known: {', '.join(BASELINES)}.")
+    if not arms:
+        raise UserError("nothing to probe: name a --model or a baseline.")
+    return arms
+
+
+def model_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
+    """A pretrained encoder, or one for each fold."""
+
+    def folder(fold: Fold) -> str:
+        return path.replace("{fold}", fold.name).replace("{index}", str(fold.index))
+
+    what = f"{path}, states pooled by {_pooling(settings)}"
+    return Arm(name, what, lambda fold: load_encoder(folder(fold)), folder, settings.pool, settings.segments, folder)
+
+
+def untrained_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
+    """The same architecture with the random weights it starts from, built anew from the model's configuration."""
+    trained = model_arm(path, name, settings)
+
+    def encoder(fold: Fold) -> Encoder:
+        assert trained.model_for is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            made = build(describe(load_encoder(trained.model_for(fold))), where=path)
+        return made.eval()
+
+    title = f"untrained {name}".strip()
+    what = f"the encoder of {path} with random weights, pooled alike"
+    return Arm(title, what, encoder, lambda fold: UNTRAINED, settings.pool, settings.segments)
+
+
+def surface_arm(name: str, settings: ProbeSettings) -> Arm:
+    """A baseline of surface features with its own pooling.
+
+    Pooled features keep their level: after mean and variance normalisation the mean over an utterance is 0 and the standard
+    deviation 1, so that the baseline would be at chance by construction (s3prl issue 275). They take 40 bands, with which
+    pooled baselines do better on unseen speakers than with 80. Single frames are normalised and take 80.
+    """
+    order, segments = LOGMEL.get(name, (2, 1))
+    deltas = Deltas(order=order) if order else None
+    cmvn: CMVN = "utterance" if settings.level == "frame" else None
+    bands = 80 if settings.level == "frame" else 40
+
+    def make() -> Extractor:
+        return MFCC(deltas=deltas, cmvn=cmvn) if name == MFCC_ARM else LogMel(bands, deltas=deltas, cmvn=cmvn)
+
+    what = "13 MFCC" if name == MFCC_ARM else f"{bands} log-mel bands"
+    what += " + deltas + double deltas" if order else ""
+    what += ", CMVN per utterance" if cmvn else f", no CMVN, mean+std over {'each third of ' if segments == 3 else ''}the utterance"
+    return Arm(name, what, lambda fold: FeatureEncoder(make()), lambda fold: "", "mean+std", segments)
+
+
+def pretraining_speakers(folder: str | Path) -> list[str] | None:
+    """The speakers that a model's own record names as pretrained on (`meta.data.speakers`); None where it keeps none."""
+    data = read_meta(folder).get("data")
+    speakers = data.get("speakers") if isinstance(data, dict) else None
+    return [str(s) for s in speakers] if speakers is not None else None
+
+
+def _pooling(settings: ProbeSettings) -> str:
+    return settings.pool + (f" over {settings.segments} segments" if settings.segments > 1 else "")
+
+
+def _names(models: list[str]) -> list[str]:
+    """Short distinct names: the folder's, with as many parents as it takes."""
+    paths = [Path(m.replace("{fold}", "").replace("{index}", "").rstrip("/_-.")) for m in models]
+    for depth in range(1, max((len(p.parts) for p in paths), default=0) + 1):
+        names = ["/".join(p.parts[-depth:]) for p in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{p} ({i})" for i, p in enumerate(paths, 1)]
