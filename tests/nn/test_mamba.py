@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sigssl.config import build, describe
 from sigssl.errors import UserError
-from sigssl.nn import BiMamba, Mamba, MambaBlock, MambaEncoder
+from sigssl.nn import BiMamba, Mamba, MambaBlock, MambaEncoder, selective_scan
 from sigssl.nn.scan import engines
 
 WORKING = {name for name, works, _ in engines() if works}
@@ -201,8 +202,13 @@ def test_compiles_as_one_graph() -> None:
 
 def _in_child(queue: Any) -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as a data loader's worker does: torch's own operators hang on more after a fork
+    layer = Mamba(64)(torch.ones(2, 40, 64)).detach()
     torch.set_num_threads(2)
-    queue.put(Mamba(64)(torch.ones(2, 40, 64)).detach().numpy())
+    u, maps = torch.ones(2, 64, 40), torch.ones(2, 4, 40)
+    scan = selective_scan(u, u, -torch.ones(64, 4), maps, maps)
+    assert isinstance(scan, Tensor)
+    queue.put((layer.numpy(), scan.numpy()))
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
@@ -213,9 +219,10 @@ def test_runs_in_a_forked_worker() -> None:
     queue = context.Queue()
     worker = context.Process(target=_in_child, args=(queue,))
     worker.start()
-    got = torch.from_numpy(queue.get(timeout=60))
+    layer, scan = (torch.from_numpy(x) for x in queue.get(timeout=60))
     worker.join(60)
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(layer, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(scan[0, 0, :1], torch.tensor([4.0]))
 
 
 def test_learns_to_carry_a_cue_over_time() -> None:
@@ -231,3 +238,49 @@ def test_learns_to_carry_a_cue_over_time() -> None:
         loss.backward()
         optimiser.step()
     assert loss < 0.1
+
+
+def _rank(rank: int, rendezvous: str, sharded: bool, queue: Any) -> None:
+    """One of two ranks: half of the batch, gradients joined by DDP or FSDP."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, x = MambaEncoder(8, 16, 2, dropout=0.0), torch.randn(4, 20, 8)
+    half = x[2 * rank : 2 * rank + 2]
+    if sharded:
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = distributed.init_device_mesh("cpu", (2,))
+        for block in model.blocks:
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        model(half)[-1].sin().mean().backward()
+        grads = {n: p.grad.full_tensor() for n, p in model.named_parameters()}  # type: ignore[union-attr, operator]
+    else:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        wrapped(half)[-1].sin().mean().backward()
+        grads = {n: p.grad for n, p in model.named_parameters()}  # type: ignore[misc]
+    if rank == 0:
+        queue.put({n: g.numpy() for n, g in grads.items()})
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP"])
+def test_two_ranks_equal_one(sharded: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = MambaEncoder(8, 16, 2, dropout=0.0), torch.randn(4, 20, 8)
+    model(x)[-1].sin().mean().backward()
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    ranks = [context.Process(target=_rank, args=(r, str(tmp_path / "rendezvous"), sharded, queue)) for r in range(2)]
+    for rank in ranks:
+        rank.start()
+    grads = queue.get(timeout=120)
+    for rank in ranks:
+        rank.join(60)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(torch.from_numpy(grads[name]), parameter.grad, rtol=1e-4, atol=1e-6)

@@ -13,7 +13,7 @@ from sigssl.nn.scan.build import BuildError
 from sigssl.nn.scan.library import View, pointer
 from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, saved_states
 
-STEPS = 32  # of a chunk, as in simd.h
+STEPS = 64  # of a chunk, as in simd.h
 LANES = 32  # channels of a block at the most, as in simd.h
 INTEGERS = ("batch", "steps", "channels", "groups", "states", "chunks", "slices", "softplus", "threads")
 VIEWS = ("u", "delta", "z", "out", "dout", "du", "ddelta", "dz")
@@ -84,28 +84,29 @@ def backward(s: ScanInput, saved: Tensor, dout: Tensor, dlast: Tensor) -> ScanGr
     args, alive = _arguments(x)
     blocks = -(-channels // groups // LANES)
     args.slices = max(1, min(blocks // 2, -(-3 * args.threads // (batch * groups)))) if args.threads > 1 else 1
-    maps = s.A.new_empty(2, args.slices, batch, steps, groups, states)
+    maps = [s.A.new_empty(args.slices, batch, steps, groups, states) for _ in range(2)]
     sums = s.A.new_empty(2, batch, channels)
-    by_state = s.A.new_empty(2, batch, states, channels)  # dA and the initial state's
+    dA = s.A.new_empty(batch, states, channels)
+    dinit = None if s.init is None else torch.empty_like(dA)
     du, ddelta, dz = like(x.u), like(x.delta), None if x.z is None else like(x.z)
     dout, dlast = _float(dout), dlast.transpose(1, 2).contiguous()
     args.dout, args.du, args.ddelta, args.dz = (View.of(v) for v in (dout, du, ddelta, dz))
     args.saved, args.dlast = saved.data_ptr(), dlast.data_ptr()
     args.dB, args.dC, args.dskip, args.dbias = (v.data_ptr() for v in (*maps, *sums))
-    args.dA, args.dinit = (v.data_ptr() for v in by_state)
+    args.dA, args.dinit = pointer(dA), pointer(dinit)
     library.load().call("scan_backward", args)
     del alive
     dB, dC = (m[0] if args.slices == 1 else m.sum(0) for m in maps)
     return ScanGrads(
         u=du.to(s.u.dtype),
         delta=ddelta.to(s.delta.dtype),
-        A=by_state[0].sum(0).t().contiguous(),
-        B=dB.to(s.B.dtype, copy=args.slices == 1),
-        C=dC.to(s.C.dtype, copy=args.slices == 1),
+        A=dA.sum(0).t().contiguous(),
+        B=dB.to(s.B.dtype),
+        C=dC.to(s.C.dtype),
         D=torch.empty(0) if s.D is None else sums[0].sum(0),
         z=torch.empty(0) if s.z is None or dz is None else dz.to(s.z.dtype),
         bias=torch.empty(0) if s.bias is None else sums[1].sum(0),
-        init=torch.empty(0) if s.init is None else by_state[1].transpose(1, 2).contiguous(),
+        init=torch.empty(0) if dinit is None else dinit.transpose(1, 2).contiguous(),
     )
 
 

@@ -85,7 +85,7 @@ def check(inputs: dict[str, Tensor], backend: str, tolerance: float = 1e-5, **op
 
 
 @every_engine
-@pytest.mark.parametrize("steps", [1, 2, 3, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("steps", [1, 2, 3, 16, 63, 64, 65, 129])
 def test_lengths_of_time_around_the_chunk(backend: str, steps: int) -> None:
     check(problem(steps=steps, dim=32), backend, delta_softplus=True)
 
@@ -131,10 +131,10 @@ def test_extreme_decays(backend: str) -> None:
 
 @every_engine
 def test_lengths_hide_the_padding_and_its_nans(backend: str) -> None:
-    lengths = torch.tensor([0, 1, 32, 33, 40])
-    inputs = problem(batch=5, steps=40)
+    lengths = torch.tensor([0, 1, 64, 65, 70])
+    inputs = problem(batch=5, steps=70)
     expected = run(inputs, "reference", torch.float64, delta_softplus=True, lengths=lengths)
-    past = torch.arange(40) >= lengths[:, None, None]
+    past = torch.arange(70) >= lengths[:, None, None]
     got = run(changed(inputs, lambda x: x.masked_fill(past, torch.nan)), backend, delta_softplus=True, lengths=lengths)
     assert_close(got, expected, 1e-5)
     for name in ("y", "du", "ddelta", "dB", "dC", "dz"):
@@ -144,10 +144,10 @@ def test_lengths_hide_the_padding_and_its_nans(backend: str) -> None:
 @every_engine
 def test_resets_separate_packed_sequences(backend: str) -> None:
     resets = torch.zeros(2, 70, dtype=torch.bool)
-    resets[0, [0, 31, 32, 50]] = True
-    resets[1, [5, 33, 34, 69]] = True
+    resets[0, [0, 16, 63, 64]] = True
+    resets[1, [5, 65, 66, 69]] = True
     check(problem(steps=70), backend, delta_softplus=True, resets=resets)
-    check(problem(steps=70), backend, delta_softplus=True, resets=resets, lengths=torch.tensor([40, 70]))
+    check(problem(steps=70), backend, delta_softplus=True, resets=resets, lengths=torch.tensor([64, 70]))
 
 
 @every_engine
@@ -159,7 +159,7 @@ def test_memory_layouts(backend: str, layout: str) -> None:
     def strided(x: Tensor) -> Tensor:
         return torch.stack([x, torch.full_like(x, torch.nan)], -1).flatten(-2)[..., ::2]
 
-    inputs = problem(dim=40, steps=50)
+    inputs = problem(dim=40, steps=70)
     expected = run(inputs, "reference", torch.float64, delta_softplus=True)
     other = changed(inputs, strided if layout == "strided" else channels_last, tuple(inputs))
     assert_close(run(other, backend, delta_softplus=True), expected, 1e-5)
@@ -172,7 +172,7 @@ def test_bfloat16_inputs_keep_a_float32_state(backend: str, channels_last: bool)
         x = x.bfloat16()
         return x.transpose(1, 2).contiguous().transpose(1, 2) if channels_last else x
 
-    inputs = changed(problem(dim=40, steps=50), half)
+    inputs = changed(problem(dim=40, steps=70), half)
     expected = run(inputs, "reference", torch.float64, delta_softplus=True)
     got = run(inputs, backend, delta_softplus=True)
     assert got["y"].dtype == torch.bfloat16 and got["last"].dtype == torch.float32
@@ -217,16 +217,16 @@ def test_bit_equal_again_and_close_under_two_threads(backend: str) -> None:
 
 
 def test_gradcheck_of_the_pure_torch_engine() -> None:
-    inputs = changed(problem(2, 4, 11, 3, 2), Tensor.double, ("A", *LONG, "D", "delta_bias", "initial_state"))
-    resets = torch.zeros(2, 11, dtype=torch.bool)
+    inputs = changed(problem(2, 4, 7, 3, 2), Tensor.double, ("A", *LONG, "D", "delta_bias", "initial_state"))
+    resets = torch.zeros(2, 7, dtype=torch.bool)
     resets[0, 4] = True
 
     def scan(*values: Tensor) -> Any:
         named = dict(zip(inputs, values, strict=True))
-        options = {"delta_softplus": True, "return_last_state": True, "lengths": torch.tensor([11, 7])}
+        options = {"delta_softplus": True, "return_last_state": True, "lengths": torch.tensor([7, 5])}
         return selective_scan(**named, **options, resets=resets, backend="torch")
 
-    assert torch.autograd.gradcheck(scan, tuple(inputs.values()))
+    assert torch.autograd.gradcheck(scan, tuple(inputs.values()), fast_mode=True)
 
 
 @every_engine

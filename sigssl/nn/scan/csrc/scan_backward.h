@@ -201,7 +201,7 @@ static void backward_slice(const ScanArgs& a, int64_t b, int64_t g, int64_t slic
         const Block block = make_block(a, g, i);
         const Carried k = keep(i);
         write_states(a.dA + b * states, k.dA, a, block);
-        write_states(a.dinit + b * states, k.adjoint, a, block);
+        if (a.dinit) write_states(a.dinit + b * states, k.adjoint, a, block);
         memcpy(a.dskip + b * a.channels + block.channel, k.dskip, block.width * 4);
         memcpy(a.dbias + b * a.channels + block.channel, k.dbias, block.width * 4);
     }

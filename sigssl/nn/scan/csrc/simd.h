@@ -21,7 +21,7 @@ namespace {
 
 constexpr int VECTORS = 2;                // vectors side by side: hides the latency of the recurrence
 constexpr int WIDTH = VECTORS * LANES;    // channels of a block
-constexpr int STEPS = 32;                 // time steps of a chunk
+constexpr int STEPS = 64;                 // time steps of a chunk
 
 typedef float vf __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
