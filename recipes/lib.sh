@@ -98,6 +98,6 @@ pasteable() { local line; printf -v line ' %q' "$@"; echo "${line:1}"; }
 finish() {  # the last words of a recipe
     if ! $stage_from_seen; then echo "$0: no stage is called '$stage_from'" >&2; exit 2; fi
     if [[ ! $stage_to =~ ^[0-9]+$ ]] && ! $stage_to_seen; then echo "$0: no stage is called '$stage_to'" >&2; exit 2; fi
-    $dry_run || [ $# = 0 ] || echo "== done: $*"
+    $dry_run || [ "$stage_to" != 999 ] || echo "== done: $*"
     [ "$set_aside" = 0 ] || echo "== $set_aside stage(s) set inputs aside; the logs in $exp/log name them" >&2
 }
