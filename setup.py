@@ -7,21 +7,21 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-SCAN = Path(__file__).parent / "sigssl" / "nn" / "scan"
+NATIVE = Path(__file__).parent / "sigssl" / "native"
 
 
 class BuildKernels(build_ext):
-    """Compiles one plain shared library through `sigssl/nn/scan/build.py`; the engine compiles at first use where this fails."""
+    """Compiles one plain shared library through `sigssl/native/build.py`; they are compiled at first use where this fails."""
 
     def build_extension(self, ext):
         """Compile into the build folder; a failure is reported and is no error."""
-        spec = importlib.util.spec_from_file_location("kernel_build", SCAN / "build.py")
+        spec = importlib.util.spec_from_file_location("kernel_build", NATIVE / "build.py")
         build = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(build)
         try:
             build.compile_library(Path(self.get_ext_fullpath(ext.name)))
         except (build.BuildError, OSError) as error:
-            self.warn(f"C++ kernels not built, the pure torch engine stands in: {error}")
+            self.warn(f"C++ kernels not built, pure torch stands in: {error}")
 
     def get_ext_filename(self, fullname):
         """One name on every platform, without a Python version: the library knows nothing of Python."""
@@ -33,7 +33,7 @@ class BuildKernels(build_ext):
 
     def copy_extensions_to_source(self):
         """An editable installation without a compiler has nothing to copy."""
-        if Path(self.get_ext_fullpath("sigssl.nn.scan._kernels")).exists() or self.get_outputs():
+        if Path(self.get_ext_fullpath("sigssl.native._kernels")).exists() or self.get_outputs():
             super().copy_extensions_to_source()
 
 
@@ -46,6 +46,6 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[Extension("sigssl.nn.scan._kernels", sources=[], optional=True)],
+    ext_modules=[Extension("sigssl.native._kernels", sources=[], optional=True)],
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": PlatformWheel},
 )

@@ -14,7 +14,7 @@ import sigssl
 
 ROOT = Path(sigssl.__file__).parent
 LAYERS = [
-    {"errors", "types", "optional", "config"},
+    {"errors", "types", "optional", "config", "native"},
     {"data", "features", "views", "nn", "objectives"},
     {"corpora", "methods"},
     {"training"},

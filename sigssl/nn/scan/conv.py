@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sigssl.nn.scan import library
+from sigssl.native import library
+from sigssl.native.library import View, pointer
 from sigssl.nn.scan.dispatch import choose_engine
-from sigssl.nn.scan.library import View, pointer
 from sigssl.nn.scan.ops import no_second_derivative
 
 RANGE = 128  # steps that one thread takes at a time, as in conv.h

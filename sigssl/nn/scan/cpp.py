@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from sigssl.nn.scan import library
-from sigssl.nn.scan.build import BuildError
-from sigssl.nn.scan.library import View, pointer
+from sigssl.native import library
+from sigssl.native.build import BuildError
+from sigssl.native.library import View, pointer
 from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, saved_states
 
 STEPS = 64  # of a chunk, as in simd.h

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sigssl
-from sigssl.nn.scan import build
+from sigssl.native import build
 
 ROOT = Path(sigssl.__file__).parents[1]
 COMPILER = any(Path(folder, name).exists() for folder in os.environ["PATH"].split(os.pathsep) for name in ("g++", "clang++", "c++"))
@@ -76,8 +76,8 @@ def test_install(compiler: str, sdist: Path, tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     assert "-py3-none-" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    assert "sigssl/nn/scan/csrc/kernels.cpp" in names
-    assert ("sigssl/nn/scan/_kernels.so" in names) == (compiler == "with")
+    assert "sigssl/native/csrc/kernels.cpp" in names
+    assert ("sigssl/native/_kernels.so" in names) == (compiler == "with")
     clean = tmp_path / "environment"
     venv.create(clean, with_pip=False)
     python = clean / "bin" / "python"

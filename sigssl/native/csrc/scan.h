@@ -1,5 +1,6 @@
 // Selective scan, forward and backward, on blocks of WIDTH channels with time sequential in chunks of STEPS.
 #pragma once
+#include "memory.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -28,21 +29,6 @@ struct Block {
     int64_t channel;
     int width;
     float skip[WIDTH], bias[WIDTH];
-};
-
-// Memory of a worker, 64-byte aligned, and a cursor that deals it out.
-struct Memory {
-    float* floats;
-    explicit Memory(int64_t count) : floats((float*)aligned_alloc(64, (count * 4 + 63) / 64 * 64)) {}
-    ~Memory() { free(floats); }
-};
-struct Cursor {
-    float* next;
-    float* take(int64_t count) {
-        float* p = next;
-        next += (count + 15) / 16 * 16;
-        return p;
-    }
 };
 
 INLINE int padded(int64_t states) { return (int)((states + UNROLL - 1) / UNROLL * UNROLL); }

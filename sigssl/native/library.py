@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sigssl.errors import UserError, nearest
-from sigssl.nn.scan import build
+from sigssl.native import build
 
-ISA = "SIGSSL_MAMBA_ISA"  # forces an instruction set, for tests and for finding faults
+ISA = "SIGSSL_NATIVE_ISA"  # forces an instruction set, for tests and for finding faults
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 
