@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sigssl.errors import UserError
+from sigssl.features import cpp
 from sigssl.features.cmvn import GlobalCMVN, Moments, normalise
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import CHUNK_ROWS, DEVICE_ROWS, Framing
 from sigssl.features.spectral import Tables, full_precision
+from sigssl.native.library import Kernels
 
 CMVN = Literal["utterance", "mean"] | GlobalCMVN | None
 
@@ -65,6 +67,7 @@ class Extractor(nn.Module):
         self.cmvn = cmvn
         self.dim = width * (1 + (deltas.order if deltas else 0))
         self._tables: dict[torch.device, Tables] = {}
+        self._plan: list[cpp.Plan | None] = []  # one, once it is made
 
     def tables(self, device: torch.device) -> Tables:
         """Window and matrices that `spectrum` multiplies by; called once per device."""
@@ -73,6 +76,10 @@ class Extractor(nn.Module):
     def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """Features [M, width] of frames [M, window], a view that must not be written to."""
         raise NotImplementedError
+
+    def recipe(self) -> cpp.Recipe | None:
+        """What `spectrum` does, for the C++ engine; None: what only `spectrum` itself can say."""
+        return None
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
         """Frames that a signal of `samples` samples gives."""
@@ -92,6 +99,10 @@ class Extractor(nn.Module):
             frames float32 [B, T, F], T = frames that S samples give, and how many of them are valid [B].
         """
         lengths = lengths.to(waveform.device)
+        if waveform.device.type == "cpu" and len(lengths) and (longest := int(lengths.max())) > waveform.shape[1]:
+            raise UserError(
+                f"{type(self).__name__}: a length of {longest} samples; the waveform has {waveform.shape[1]}: expected no more."
+            )
         with full_precision(waveform.device):
             compute = self._on_processor if waveform.device.type == "cpu" else self._on_device
             frames, counts = compute(waveform.detach().float(), lengths)
@@ -140,6 +151,8 @@ class Extractor(nn.Module):
 
     @torch.no_grad()
     def _row_spectrum(self, rows: Tensor) -> Tensor:
+        if rows.device.type == "cpu" and (engine := self._engine()):
+            return engine[0].rows(rows, engine[1])
         with full_precision(rows.device):
             return self.spectrum(rows, self._tables_on(rows.device))
 
@@ -147,6 +160,19 @@ class Extractor(nn.Module):
         if device not in self._tables:
             self._tables[device] = self.tables(device)
         return self._tables[device]
+
+    def _engine(self) -> tuple[cpp.Plan, Kernels] | None:
+        """The C++ engine and what it needs to know of this feature, where it can stand in for `spectrum`."""
+        kernels = cpp.kernels()
+        if kernels is None:
+            return None
+        if not self._plan:
+            kinds = type(self).__mro__
+            defines = [next(kind for kind in kinds if name in vars(kind)) for name in ("spectrum", "recipe")]
+            recipe = self.recipe() if defines[0] is defines[1] else None  # a subclass may define spectrum anew
+            tables = self._tables_on(torch.device("cpu"))
+            self._plan.append(recipe and cpp.Plan.of(self.framing, self.width, tables, recipe))
+        return (self._plan[0], kernels) if self._plan[0] else None
 
     def _gain(self, energy: float, samples: int) -> float:
         """What brings a signal with this sum of squares to `loudness` (s3prl's rule: 1e-10 is added to the root mean square)."""
@@ -157,6 +183,10 @@ class Extractor(nn.Module):
     def _on_processor(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Only valid frames are computed, in chunks that stay in the cache."""
         counts = self.framing.count(lengths)
+        if engine := self._engine():
+            plan, kernels = engine
+            scale = None if self.loudness is None else self._gains(cpp.energies(waveform, lengths, kernels), lengths)
+            return plan.batch(waveform, lengths, scale, kernels), counts
         frames = torch.empty(len(lengths), self.framing.count(waveform.shape[1]), self.width)
         target = frames.numpy()
         gains = [1.0] * len(lengths)
@@ -170,6 +200,11 @@ class Extractor(nn.Module):
         for item, length in enumerate(counts.tolist()):
             target[item, length:] = 0
         return frames, counts
+
+    def _gains(self, energy: Tensor, lengths: Tensor) -> Tensor:
+        """`_gain` of each item [B], float32."""
+        gains = [self._gain(*item) for item in zip(energy.tolist(), lengths.tolist(), strict=True)]
+        return torch.tensor(gains, dtype=torch.float32)
 
     def _on_device(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """All frames of the padded grid at once; nothing waits for the device."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sigssl.errors import UserError
 from sigssl.features.base import CMVN, Extractor
+from sigssl.features.cpp import Recipe
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import Framing
 from sigssl.features.spectral import Filters, Tables, mel_filters, power_spectrum, require_filled, window
@@ -117,6 +118,24 @@ class KaldiFbank(Extractor):
     def tables(self, device: torch.device) -> Tables:
         """Window with the scale in it, [window], and filters."""
         return Tables(self._taper.to(device, torch.float32), Filters(self._filters, device))
+
+    def recipe(self) -> Recipe:
+        """What `spectrum` does."""
+        return Recipe(
+            self._size,
+            EPSILON,
+            add_floor=False,
+            logarithm=self.use_log,
+            magnitude=not self.use_power,
+            kaldi=True,
+            remove_dc=self.remove_dc,
+            preemphasis=self.preemphasis,
+            energy="none" if not self.use_energy else "raw" if self.raw_energy else "windowed",
+            energy_scale=self.scale,
+            energy_floor=self.energy_floor,
+            energy_column=self.n_mels if self.htk_compat else 0,
+            first_column=int(self.use_energy and not self.htk_compat),
+        )
 
     def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """Filter energies, with the log energy where it is asked for."""
@@ -233,6 +252,11 @@ class MFCC(KaldiFbank):
         if self.htk_compat and not self.use_energy:
             cosines[:, 0] *= math.sqrt(2)
         return super().tables(device)._replace(cosines=cosines.to(device, torch.float32))
+
+    def recipe(self) -> Recipe:
+        """What `spectrum` does."""
+        column = self.n_ceps - 1 if self.htk_compat else 0
+        return super().recipe()._replace(energy_column=column, first_column=0, rotated=self.htk_compat)
 
     def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """Cepstra [M, n_ceps]."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sigssl.errors import UserError
 from sigssl.features.base import CMVN, Extractor
+from sigssl.features.cpp import Recipe
 from sigssl.features.deltas import Deltas
 from sigssl.features.framing import Framing
 from sigssl.features.spectral import Filters, Tables, mel_filters, power_spectrum, require_filled, window
@@ -68,6 +69,10 @@ class LogMel(Extractor):
         """Window and filters."""
         taper = window("hann", self.framing.window, periodic=True).to(device, torch.float32)
         return Tables(taper, None if self._filters is None else Filters(self._filters, device))
+
+    def recipe(self) -> Recipe:
+        """What `spectrum` does."""
+        return Recipe(self._size, self.floor, add_floor=True)
 
     def spectrum(self, frames: Tensor, tables: Tables) -> Tensor:
         """`ln(power + floor)`."""

@@ -106,6 +106,7 @@ class Filters:
     """
 
     def __init__(self, matrix: Tensor, device: torch.device) -> None:
+        self.matrix = matrix
         self.width = matrix.shape[1]
         self.step = GROUP if device.type == "cpu" else self.width
         self.groups: list[tuple[int, int, Tensor]] = []
