@@ -143,11 +143,13 @@ def _ark_round_trip() -> str:
 def _features() -> str:
     import torch
 
-    from sigssl.features import LogMel
+    from sigssl.features import LogMel, cpp
+    from sigssl.native import library
 
     frames, lengths = LogMel()(torch.randn(1, 16000), torch.tensor([16000]))
     assert frames.shape == (1, 101, 80) and lengths.item() == 101 and bool(torch.isfinite(frames).all())
-    return "one second of noise gives 101 finite frames of 80"
+    engine = f"C++: {library.detail()}" if cpp.kernels() else "by torch"
+    return f"one second of noise gives 101 finite frames of 80; {engine}"
 
 
 def _attention() -> str:

@@ -19,7 +19,7 @@ from sigssl.errors import UserError, nearest
 from sigssl.features.framing import Framing
 from sigssl.features.spectral import Tables
 from sigssl.native import library
-from sigssl.native.build import BuildError
+from sigssl.native.library import missing
 
 VARIABLE = "SIGSSL_FEATURES_BACKEND"
 BACKENDS = ("auto", "cpp", "torch")
@@ -85,16 +85,6 @@ def kernels() -> library.Kernels | None:
         raise UserError(f"{VARIABLE}=cpp cannot run here: {reason}. Set it to auto or torch.")
     _warn_slow(reason)
     return None
-
-
-@cache
-def missing() -> str:
-    """Why the engine cannot run, or nothing. Compiles the kernels where no library is found."""
-    try:
-        library.load()
-    except (BuildError, OSError) as error:
-        return str(error).partition("\n")[0]
-    return ""
 
 
 @cache

@@ -95,6 +95,23 @@ def load() -> Kernels:
     return Kernels(cached)
 
 
+@cache
+def missing() -> str:
+    """Why the kernels cannot run, or nothing. Compiles them where no library is found."""
+    try:
+        load()
+    except (build.BuildError, OSError) as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def detail() -> str:
+    """What runs: instruction set, threads, library."""
+    kernels = load()
+    threads = "torch's OpenMP" if kernels.runtime else "own threads"
+    return f"{kernels.isa}, {torch.get_num_threads()} threads of {threads}, {kernels.path}"
+
+
 def _torch_openmp() -> int | None:
     """Address of GOMP_parallel in the OpenMP runtime that torch has loaded: a second runtime would fight it for the cores."""
     candidates = sorted(Path(torch.__file__).parent.glob("lib/lib*omp*"))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sigssl.native import library
-from sigssl.native.build import BuildError
 from sigssl.native.library import View, pointer
 from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, saved_states
 
@@ -33,22 +32,6 @@ class ScanArgs(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ARRAYS),
         ("runtime", ctypes.c_void_p),
     )
-
-
-def missing() -> str:
-    """Why the engine cannot run, or nothing. Compiles the kernels where no library is found."""
-    try:
-        library.load()
-    except (BuildError, OSError) as error:
-        return str(error).partition("\n")[0]
-    return ""
-
-
-def detail() -> str:
-    """What runs: instruction set, threads, library."""
-    kernels = library.load()
-    threads = "torch's OpenMP" if kernels.runtime else "own threads"
-    return f"{kernels.isa}, {torch.get_num_threads()} threads of {threads}, {kernels.path}"
 
 
 def chunk_steps(batch: int, channels: int, states: int) -> int:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sigssl.errors import UserError, nearest
-from sigssl.nn.scan import cpp, fused, ops, reference
+from sigssl.native import library
+from sigssl.nn.scan import fused, ops, reference
 from sigssl.nn.scan.problem import ScanInput, state_dtype
 
 BACKENDS = ("auto", "mamba_ssm", "triton", "cpp", "torch", "reference")
@@ -173,7 +174,7 @@ def _unfit(engine: str, device: str, double: bool, fresh: bool) -> str:
 def _missing(engine: str) -> str:
     """Why an engine cannot run, or nothing."""
     if engine == "cpp":
-        return cpp.missing()
+        return library.missing()
     if engine == "mamba_ssm":
         return fused.missing()
     from sigssl.nn.scan import triton_engine
@@ -215,5 +216,5 @@ def _trial(name: str) -> str:
     if not (torch.allclose(y.detach()[0, 0].cpu(), expected, rtol=1e-4) and bool(grad.isfinite().all())):
         raise UserError(f"wrong result: {y[0, 0].tolist()}, expected {expected.tolist()}")
     if name == "cpp":
-        return cpp.detail()
+        return library.detail()
     return "a loop over time, for tests" if name == "reference" else f"on {device}"
