@@ -69,7 +69,33 @@ def selective_scan(
     if engine == "mamba_ssm":
         y, last = fused.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, lengths)
         return (y, last) if return_last_state else y
+    extras = (D, z, delta_bias, initial_state, lengths, resets)
+    inputs = _time_major(u, delta, A, B, C, *extras, delta_softplus)
+    if engine == "reference":
+        y, last = reference.scan(inputs)
+    else:
+        y, last, _ = ops.scan_forward(*inputs, engine)
+    y = y.transpose(1, 2)
+    return (y, last) if return_last_state else y
+
+
+def _time_major(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    init: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    softplus: bool,
+) -> ScanInput:
+    """The engines' form of the public arguments; sequences stay views."""
     dtype = state_dtype(u)
+    needed = (u, delta, A, B, C, D, z, bias, init)
 
     def precise(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.to(dtype)
@@ -77,8 +103,7 @@ def selective_scan(
     def rows(x: Tensor) -> Tensor:
         return (x if x.ndim == 4 else x.unsqueeze(1)).permute(0, 3, 1, 2)
 
-    needed = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    inputs = ScanInput(
+    return ScanInput(
         u=u.transpose(1, 2),
         delta=delta.transpose(1, 2),
         A=A.to(dtype),
@@ -86,19 +111,13 @@ def selective_scan(
         C=rows(C),
         D=precise(D),
         z=None if z is None else z.transpose(1, 2),
-        bias=precise(delta_bias),
-        init=precise(initial_state),
+        bias=precise(bias),
+        init=precise(init),
         lengths=None if lengths is None else lengths.to(device=u.device, dtype=torch.int64),
-        resets=resets,
-        softplus=delta_softplus,
+        resets=None if resets is None else resets.to(u.device),
+        softplus=softplus,
         grad=torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in needed),
     )
-    if engine == "reference":
-        y, last = reference.scan(inputs)
-    else:
-        y, last, _ = ops.scan_forward(*inputs, engine)
-    y = y.transpose(1, 2)
-    return (y, last) if return_last_state else y
 
 
 def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None, lengths: Tensor | None) -> None:
