@@ -32,7 +32,7 @@ def make() -> ArgumentParser:
     parser.add_argument("--data", type=str | None, default=None, help="Data directory for cross-validation.")
     parser.add_argument("--folds", type=str | int, default="loso", help="With --data: loso (leave one speaker out) or a number.")
     parser.add_argument("--out", type=str, required=True, help="Folder for metrics.json, table.md, predictions.tsv, figures.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where encoders run: cpu, cuda, cuda:1 ...")
+    parser.add_argument("--device", type=str, default="auto", help="Where encoders run: auto, cpu, cuda, cuda:1 ...")
     parser.add_class_arguments(ProbeSettings, nested_key=None)
     return parser
 

@@ -18,6 +18,7 @@ from sigssl.data.io import whole
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#767676"
 MAP = "cividis"  # sequential, even in grey and for every kind of colour vision
+SPECTRUM = "viridis"  # likewise, with more contrast for spectrograms
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
