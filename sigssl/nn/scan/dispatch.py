@@ -143,7 +143,6 @@ def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor 
             raise UserError(f"selective_scan: lengths run from {low} to {high}, expected 0 to {steps}, the steps of u.")
 
 
-@torch.compiler.assume_constant_result
 def choose_engine(device: str, double: bool, fresh: bool, backend: str = "auto") -> str:
     """The engine that will run.
 
@@ -176,6 +175,10 @@ def choose_engine(device: str, double: bool, fresh: bool, backend: str = "auto")
         reasons.append(f"{engine}: {reason}")
     _warn_slow(device, "; ".join(reasons))
     return "torch"
+
+
+# What torch.compiler.assume_constant_result does, without importing torch._dynamo, which takes two seconds of every start
+choose_engine.__dict__["_dynamo_marked_constant"] = True
 
 
 def _unfit(engine: str, device: str, double: bool, fresh: bool) -> str:
