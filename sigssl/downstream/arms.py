@@ -105,7 +105,7 @@ def model_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
     def folder(fold: Fold) -> str:
         return path.replace("{fold}", fold.name).replace("{index}", str(fold.index))
 
-    what = f"{path}, states pooled by {_pooling(settings)}"
+    what = f"{path}, {_pooling(settings)}"
     return Arm(name, what, lambda fold: load_encoder(folder(fold)), folder, settings.pool, settings.segments, folder)
 
 
@@ -121,7 +121,7 @@ def untrained_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
         return made.eval()
 
     title = f"untrained {name}".strip()
-    what = f"the encoder of {path} with random weights, pooled alike"
+    what = f"the encoder of {path} with random weights, {_pooling(settings)}"
     return Arm(title, what, encoder, lambda fold: UNTRAINED, settings.pool, settings.segments)
 
 
@@ -154,7 +154,9 @@ def pretraining_speakers(folder: str | Path) -> list[str] | None:
 
 
 def _pooling(settings: ProbeSettings) -> str:
-    return settings.pool + (f" over {settings.segments} segments" if settings.segments > 1 else "")
+    if settings.level == "frame":
+        return "its frames"
+    return f"{settings.pool} over {f'each of {settings.segments} parts of ' if settings.segments > 1 else ''}the utterance"
 
 
 def _names(models: list[str]) -> list[str]:

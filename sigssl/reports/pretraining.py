@@ -65,7 +65,7 @@ def table(runs: list[Run]) -> str:
     """One line for each run."""
     header = ["run", "method", "parameters", "data (hours)", "updates", "signal seen (hours)", "loss", "validation loss"]
     header += ["effective rank", "precision", "device"]
-    return markdown(header, [_line(run) for run in runs])
+    return markdown(header, [_line(run) for run in runs], words=2)
 
 
 def draw_curves(runs: list[Run], path: Path) -> bool:

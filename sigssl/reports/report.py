@@ -93,7 +93,7 @@ def _stores(folder: Path, out: Path) -> Iterator[str]:
             lines.append([_name(path.parent, folder), info.kind, str(_count(path)), str(info.dim), shift, info.unit or "–"])
     if lines:
         header = ["folder", "what", "utterances", "width", "frame shift (ms)", "unit"]
-        yield "## Stored features and embeddings\n\n" + markdown(header, lines)
+        yield "## Stored features and embeddings\n\n" + markdown(header, lines, words=2)
 
 
 def _count(info: Path) -> int | str:

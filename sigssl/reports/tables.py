@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is left-aligned, the others right-aligned. Ends with a line break."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table, ending with a line break; the first `words` columns are left-aligned, the others right-aligned."""
+    lines = [header, [*[":--"] * words, *["--:"] * (len(header) - words)], *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
@@ -57,12 +57,12 @@ def results(metrics: dict[str, Any]) -> str:
             ]
         )
     chance = ["one class always", "", percent(metrics["protocol"]["chance"]), "", "", "", "", ""]
-    return markdown(header, [*lines, chance])
+    return markdown(header, [*lines, chance], words=2)
 
 
 def arms(metrics: dict[str, Any]) -> str:
     """What each arm is."""
-    return markdown(["arm", "what it is"], {row["arm"]: (row["arm"], row["what"]) for row in metrics["rows"]}.values())
+    return markdown(["arm", "what it is"], {row["arm"]: (row["arm"], row["what"]) for row in metrics["rows"]}.values(), words=2)
 
 
 def choices(metrics: dict[str, Any]) -> str:
@@ -83,7 +83,7 @@ def choices(metrics: dict[str, Any]) -> str:
                     percent(fold["accuracy"]),
                 ]
             )
-    return markdown(header, lines)
+    return markdown(header, lines, words=3)
 
 
 def speakers(metrics: dict[str, Any], most: int = 30) -> str:
