@@ -114,7 +114,7 @@ class Alter:
         most = min(time, max(1, round(time * self.time / self.width)))
         starts, used = distinct(self._candidates(last_start, width, time, generator), count, most, generator)
         sources, _ = distinct(torch.arange(time, device=frames.device) <= last_start[:, None], count, most, generator)
-        source, chosen = self._block_sources(starts, used, sources, width, time)
+        source, chosen = self._block_sources(starts, used, sources, width, lengths, time)
         die = torch.rand(batch, 1, generator=generator, device=frames.device)
         swapped = (die >= self.zero) & (die < self.zero + self.swap)
         index = torch.where(swapped, source, torch.arange(time, device=frames.device))
@@ -147,15 +147,18 @@ class Alter:
         grid = (width * self.spacing).round().long().clamp(min=1)[:, None]
         return allowed & (step >= first) & ((step - first) % grid == 0)
 
-    def _block_sources(self, starts: Tensor, used: Tensor, sources: Tensor, width: Tensor, time: int) -> tuple[Tensor, Tensor]:
+    def _block_sources(
+        self, starts: Tensor, used: Tensor, sources: Tensor, width: Tensor, lengths: Tensor, time: int
+    ) -> tuple[Tensor, Tensor]:
         """For each frame, the frame that a swap takes it from (itself outside of blocks), and whether it lies in a block.
 
-        Where blocks overlap, the later one in the drawn order wins, as sequential writing would have it.
+        Where blocks overlap, the later one in the drawn order wins, as sequential writing would have it. A block that is longer
+        than its utterance ends with it, under both policies: padding is never labelled.
         """
         widest = self.max_width or self.width
         offset = torch.arange(widest, device=starts.device)
         place = starts[:, :, None] + offset
-        inside = used[:, :, None] & (offset < width[:, None, None]) & (place < time)
+        inside = used[:, :, None] & (offset < width[:, None, None]) & (place < lengths[:, None, None])
         rank = torch.arange(place[0].numel(), device=starts.device).view(1, -1, widest).expand_as(place)
         # frames that no block writes keep -1; writes that do not count go to an extra frame, which is cut off
         winner = torch.full((len(starts), time + 1), -1, device=starts.device)

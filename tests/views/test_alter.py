@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -157,6 +157,7 @@ def test_widths_between_bounds() -> None:
     st.floats(0, 1),
     st.booleans(),
 )
+@example([4, 5], 1, "s3prl", 1.0, 0.0, False)  # a block longer than the utterance
 def test_any_setting_keeps_the_promises(lengths, bins, policy, time, freq, overlap) -> None:
     frames, out = draw(Alter(time=time, freq=freq, policy=policy, overlap=overlap), lengths, bins=bins)
     assert out.frames.shape == out.label.shape == frames.shape
