@@ -14,6 +14,7 @@ EXTRA = {
     "espeakng_loader": "demo",
     "tensorboard": "tensorboard",
     "transformers": "hf",
+    "edfio": "sleep",
     "mne": "sleep",
     "yasa": "sleep",
 }
