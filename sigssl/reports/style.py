@@ -17,6 +17,8 @@ from sigssl.data.io import whole
 # Okabe & Ito (2008), without yellow, which is too light for lines; blue is always the method shown, grey its reference
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#767676"
+# sleep stages: wake warm, NREM from light to dark, REM apart from both
+STAGE_COLOURS = {"W": "#E69F00", "N1": "#A9DAF5", "N2": "#4FA3DB", "N3": "#08508C", "R": "#B3386F", "?": "#BDBDBD"}
 MAP = "cividis"  # sequential, even in grey and for every kind of colour vision
 SPECTRUM = "viridis"  # likewise, with more contrast for spectrograms
 STYLE: dict[str, Any] = {
