@@ -1,4 +1,4 @@
-"""An encoder on disk: a folder with `model.safetensors` (weights) and `config.yaml` (how it is built, and where it comes from).
+"""A model on disk: a folder with `model.safetensors` (weights) and `config.yaml` (how it is built, and where it comes from).
 
 No pickle: what is loaded is numbers and the names of classes inside sigssl. Nothing here needs Lightning, so that loading is quick.
 """
@@ -41,19 +41,42 @@ def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | 
     Returns:
         The folder.
     """
+    facts = {name: getattr(encoder, name) for name in ("sample_rate", "hop", "dim", "num_layers")}
+    return save_module(folder, ENCODER, encoder, {**facts, **(meta or {})})
+
+
+def save_module(
+    folder: str | Path, section: str, module: nn.Module, meta: dict[str, Any], texts: dict[str, str] | None = None
+) -> Path:
+    """Write a module for use, whole or not at all; its constructor keeps its arguments (:func:`sigssl.config.describe`).
+
+    Args:
+        folder: where to; a model that is there already is replaced.
+        section: key of `config.yaml` under which the constructor stands ("encoder", "stager").
+        module: what to keep.
+        meta: plain values beside it; versions and the hash of the weights are added.
+        texts: further files, name -> content (a model card).
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).is_file())):
-        raise UserError(f"{folder}: exists and holds something other than an encoder; name another folder or remove it.")
+        raise UserError(f"{folder}: exists and holds something other than {_a(section)}; name another folder or remove it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        safetensors.torch.save_model(encoder, str(temporary / WEIGHTS), metadata={"format": "pt"})
-        facts = {name: getattr(encoder, name) for name in ("sample_rate", "hop", "dim", "num_layers")}
+        safetensors.torch.save_model(module, str(temporary / WEIGHTS), metadata={"format": "pt"})
         config = {
             "format": FORMAT,
-            "encoder": describe(encoder),
-            "meta": {**facts, "versions": versions(), "weights_sha256": sha256(temporary / WEIGHTS), **(meta or {})},
+            section: describe(module),
+            "meta": {"versions": versions(), "weights_sha256": sha256(temporary / WEIGHTS), **meta},
         }
+        for name, text in (texts or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         temporary.chmod(0o755)
         _swap(temporary, folder)
@@ -77,9 +100,21 @@ def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Enco
     """
     if Path(path).is_file():
         return import_s3prl(path).encoder
-    folder = encoder_folder(path)
-    config = _read_config(folder)
-    encoder = build(config["encoder"], where=str(folder / CONFIG), trust=trust)
+    encoder: Encoder = load_module(encoder_folder(path), ENCODER, trust)[0]  # type: ignore[assignment]
+    return encoder
+
+
+def load_module(folder: Path, section: str, trust: tuple[str, ...] = ("sigssl",)) -> tuple[nn.Module, dict[str, Any]]:
+    """Read what :func:`save_module` wrote.
+
+    Returns:
+        The module in eval mode on the CPU, and its meta.
+
+    Raises:
+        UserError: damaged weights, weights that do not fit the configuration, or a class outside of `trust`.
+    """
+    config = read_section(folder, section)
+    module = build(config[section], where=str(folder / CONFIG), trust=trust)
     weights = folder / WEIGHTS
     expected = config.get("meta", {}).get("weights_sha256")
     if expected is not None and sha256(weights) != expected:
@@ -87,12 +122,12 @@ def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Enco
             f"{weights}: is damaged or not the file that {CONFIG} beside it describes (SHA-256 differs); copy both again."
         )
     try:
-        safetensors.torch.load_model(encoder, str(weights), strict=True)
+        safetensors.torch.load_model(module, str(weights), strict=True)
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{weights}: cannot be read ({error}); copy or export it again.") from error
     except RuntimeError as error:
-        raise UserError(f"{weights}: does not fit the encoder that {CONFIG} describes: {error}") from error
-    return encoder.eval()
+        raise UserError(f"{weights}: does not fit the {section} that {CONFIG} describes: {error}") from error
+    return module.eval(), dict(config.get("meta", {}))
 
 
 def encoder_folder(path: str | Path) -> Path:
@@ -111,7 +146,7 @@ def encoder_folder(path: str | Path) -> Path:
 
 def read_meta(path: str | Path) -> dict[str, Any]:
     """What was kept beside the weights (sample rate, hop, dim, data, versions ...), without loading them."""
-    return dict(_read_config(encoder_folder(path)).get("meta", {}))
+    return dict(read_section(encoder_folder(path), ENCODER).get("meta", {}))
 
 
 def versions() -> dict[str, str]:
@@ -128,19 +163,26 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_section(folder: Path, section: str) -> dict[str, Any]:
+    """The configuration of a model's folder, checked to hold `section`; UserError where it does not."""
     file = folder / CONFIG
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: is no readable YAML ({error}).") from error
-    if not isinstance(config, dict) or not isinstance(config.get("encoder"), dict):
-        raise UserError(f"{file}: has no section `encoder:` with class_path and init_args; it is not an encoder's configuration.")
+    if not isinstance(config, dict) or not isinstance(config.get(section), dict):
+        raise UserError(
+            f"{file}: has no section `{section}:` with class_path and init_args; it is not {_a(section)}'s configuration."
+        )
     if config.get("format", FORMAT) > FORMAT:
         raise UserError(
             f"{file}: was written by a newer sigssl (format {config['format']}, this one reads {FORMAT}); update sigssl."
         )
     return config
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _swap(new: Path, folder: Path) -> None:
