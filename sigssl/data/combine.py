@@ -11,7 +11,7 @@ from sigssl.data.datadir import CARRIED, DataDir, Segment
 from sigssl.errors import UserError
 
 Value = TypeVar("Value")
-BY_UTTERANCE = ("utt2spk", "text", "utt2dur", "utt2label", "feats", "phones")
+BY_UTTERANCE = ("utt2spk", "text", "utt2dur", "utt2label", "feats", "phones", "stages")
 
 
 def combine(data: Sequence[DataDir], path: Path | str, prefixes: Sequence[str] | None = None) -> tuple[DataDir, list[str]]:
@@ -26,7 +26,7 @@ def combine(data: Sequence[DataDir], path: Path | str, prefixes: Sequence[str] |
         The joined directory, and remarks: tables that some lack, speakers that several have.
 
     Raises:
-        UserError: an id in two of them (a recording may be in two when it is the same file).
+        UserError: an id in two of them (a recording may be in two when it is the same file), or sleep epochs of different lengths.
     """
     parts = [part.portable() for part in data]
     if any(part.segments is not None for part in parts):
@@ -36,11 +36,13 @@ def combine(data: Sequence[DataDir], path: Path | str, prefixes: Sequence[str] |
             raise UserError(f"{len(parts)} directories need as many different prefixes; got {list(prefixes)}.")
         parts = [_prefixed(part, prefix) for part, prefix in zip(parts, prefixes, strict=True)]
     _refuse_shared_ids(parts)
-    joined = DataDir(path=Path(path), allow_commands=any(part.allow_commands for part in parts))
+    _refuse_other_epochs(parts)
+    epoch = next((part.epoch_length for part in parts if part.stages), parts[0].epoch_length)
+    joined = DataDir(path=Path(path), allow_commands=any(part.allow_commands for part in parts), epoch_length=epoch)
     joined.wav = _join(parts, [part.wav for part in parts], "wav.scp")
     if parts[0].segments is not None:
         joined.segments = _join(parts, [part.segments or {} for part in parts], "segments")
-    for name in (*BY_UTTERANCE, "stages"):
+    for name in BY_UTTERANCE:
         setattr(joined, name, _join(parts, [getattr(part, name) for part in parts], name))
     for file in CARRIED:
         table: dict[str, str] = _join(parts, [part.carried.get(file, {}) for part in parts], file)
@@ -81,6 +83,13 @@ def _refuse_shared_ids(parts: Sequence[DataDir]) -> None:
         )
 
 
+def _refuse_other_epochs(parts: Sequence[DataDir]) -> None:
+    lengths = {part.epoch_length: part.path for part in parts if part.stages}
+    if len(lengths) > 1:
+        listed = ", ".join(f"{seconds:g} s in {path}" for seconds, path in lengths.items())
+        raise UserError(f"epochs of different lengths cannot be joined: {listed}. Score or cut one of them anew.")
+
+
 def _join(parts: Sequence[DataDir], tables: Sequence[Mapping[str, Value]], name: str) -> dict[str, Value]:
     joined: dict[str, Value] = {}
     for part, table in zip(parts, tables, strict=True):
@@ -104,12 +113,13 @@ def _prefixed(part: DataDir, prefix: str) -> DataDir:
     segments = part.segments
     if segments is not None:
         segments = named({key: segment._replace(recording=f"{prefix}-{segment.recording}") for key, segment in segments.items()})
-    tables = {name: named(getattr(part, name)) for name in (*BY_UTTERANCE, "wav", "stages")}
+    tables = {name: named(getattr(part, name)) for name in (*BY_UTTERANCE, "wav")}
     tables["utt2spk"] = {key: f"{prefix}-{speaker}" for key, speaker in tables["utt2spk"].items()}
     return DataDir(
         path=part.path,
         segments=segments,
         carried={file: named(table) for file, table in part.carried.items()},
         allow_commands=part.allow_commands,
+        epoch_length=part.epoch_length,
         **tables,
     )

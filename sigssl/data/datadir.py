@@ -4,7 +4,7 @@
     segments   utterance -> recording start end      text      utterance -> transcript
     utt2dur    utterance -> seconds                  utt2label utterance -> class
     feats.scp  utterance -> matrix in an ark         phones    utterance -> one label per 10-ms frame
-                                                     stages    recording -> one sleep stage per 30-s epoch, ? unscored
+    epoch_length  one number: seconds          stages    utterance (night) -> one sleep stage per epoch, ? unscored
 
 Without `segments` every recording is an utterance. Files are sorted by id in the C locale's order.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sigssl.data.io import line_of, read_table, write_table
+from sigssl.data.io import line_of, read_table, write_table, write_text
 from sigssl.data.paths import find
 from sigssl.data.segments import Segment, format_seconds, format_segment, parse_seconds, parse_segment
+from sigssl.data.stages import EPOCH
 from sigssl.errors import UserError
 
 __all__ = ["CARRIED", "DECODES", "Command", "DataDir", "Segment", "Utterance", "spk2utt"]
@@ -51,6 +52,7 @@ class Command(str):
     __slots__ = ()
 
 
+EPOCH_LENGTH = "epoch_length"  # a file with one number, as Kaldi's frame_shift
 # tables whose values are kept as they stand: field -> file
 PLAIN_TABLES = {"wav": "wav.scp", "utt2spk": "utt2spk", "text": "text", "utt2label": "utt2label", "feats": "feats.scp"}
 # further tables of Kaldi and ESPnet, carried along: file -> what its keys are
@@ -78,7 +80,8 @@ class DataDir:
         segments: utterance -> place in a recording; None where recordings are utterances.
         utt2spk: utterance -> speaker. text: utterance -> transcript. utt2dur: utterance -> seconds.
         utt2label: utterance -> class. feats: utterance -> rxfile. phones: utterance -> label per frame.
-        stages: recording -> stage per epoch.
+        stages: utterance -> stage per epoch, counted from the start of its segment.
+        epoch_length: seconds that each epoch of `stages` lasts.
         carried: file name -> table, for the further tables of :data:`CARRIED`.
         allow_commands: whether `... |` in wav.scp may be run.
     """
@@ -93,6 +96,7 @@ class DataDir:
     feats: dict[str, str] = field(default_factory=dict)
     phones: dict[str, list[str]] = field(default_factory=dict)
     stages: dict[str, list[str]] = field(default_factory=dict)
+    epoch_length: float = EPOCH
     carried: dict[str, dict[str, str]] = field(default_factory=dict)
     allow_commands: bool = False
 
@@ -125,6 +129,8 @@ class DataDir:
             if name in present:
                 tables[name] = _parsed(path / name, parsers.get(name, str.split))
         carried = {file: read_table(path / file) for file in CARRIED if file in present}
+        if EPOCH_LENGTH in present:
+            tables["epoch_length"] = read_epoch_length(path / EPOCH_LENGTH)
         made = cls(path=path, carried=carried, allow_commands=allow_commands, **tables)
         made._refuse_commands()
         return made
@@ -150,6 +156,10 @@ class DataDir:
                 write_table(target / file, table)
             else:
                 (target / file).unlink(missing_ok=True)
+        if self.stages or self.epoch_length != EPOCH:
+            write_text(target / EPOCH_LENGTH, f"{format_seconds(self.epoch_length)}\n")
+        else:
+            (target / EPOCH_LENGTH).unlink(missing_ok=True)
 
     def ids(self) -> list[str]:
         """The utterance ids, sorted: those of segments, else of wav.scp, else of feats.scp."""
@@ -234,7 +244,7 @@ class DataDir:
             utt2label=_only(self.utt2label, wanted),
             feats=_only(self.feats, wanted),
             phones=_only(self.phones, wanted),
-            stages=_only(self.stages, recordings),
+            stages=_only(self.stages, wanted),
             carried={file: _only(table, keep[CARRIED[file]]) for file, table in self.carried.items()},
         )
 
@@ -248,6 +258,22 @@ class DataDir:
                 f"{self.wav[commands[0]]!r}. Commands found in data are not run unasked: pass allow_commands (--allow-commands) if "
                 f"you trust them, or write the audio to files first."
             )
+
+
+def read_epoch_length(path: Path) -> float:
+    """The one number of a file `epoch_length`: seconds that a sleep epoch lasts.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    text = path.read_text(encoding="utf-8-sig").strip()
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise UserError(f"{path}: {text[:40]!r}; expected one number above 0, the seconds of an epoch (30, or 20).")
+    return seconds
 
 
 def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:

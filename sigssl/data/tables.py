@@ -22,7 +22,7 @@ KEYS = {
     "utt2label": "utterance",
     "feats.scp": "utterance",
     "phones": "utterance",
-    "stages": "recording",
+    "stages": "utterance",
     **CARRIED,
 }
 

@@ -49,6 +49,13 @@ def test_segments_and_whole_recordings(tmp_path: Path) -> None:
     assert parts.ids() == ["a1", "a2"] and list(parts.wav) == ["a"]
 
 
+def test_epochs_of_different_lengths_are_not_joined(tmp_path: Path) -> None:
+    nights = [one("p", "a", stages={"a": ["W"]}, epoch_length=20.0), one("q", "b", stages={"b": ["W"]}), one("r", "c")]
+    with pytest.raises(UserError, match=r"20 s in p, 30 s in q"):
+        combine(nights, tmp_path)
+    assert combine([nights[2], nights[0]], tmp_path)[0].epoch_length == 20.0
+
+
 def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("p", "q"):
         one(name, "ab").write(tmp_path / name)

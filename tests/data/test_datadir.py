@@ -113,7 +113,8 @@ def full(path: Path) -> DataDir:
         utt2label={"u1": "k"},
         feats={"u1": "/x/f.ark:5"},
         phones={"u1": ["a", "b"]},
-        stages={"ra": ["W", "?"]},
+        stages={"u1": ["W", "?"]},
+        epoch_length=20.0,
         carried={"spk2gender": {"p": "f", "q": "m"}, "reco2dur": {"ra": "9", "rB": "8"}, "utt2lang": {"u1": "de", "u3": "de"}},
     )
 
@@ -138,6 +139,19 @@ def test_subset_keeps_what_its_utterances_need(tmp_path: Path) -> None:
     assert d.carried == {"spk2gender": {"p": "f"}, "reco2dur": {"ra": "9"}, "utt2lang": {"u1": "de", "u3": "de"}}
     with pytest.raises(UserError, match="no utterance 'x' and 1 more"):
         d.subset(["u1", "x", "y"])
+
+
+def test_epoch_length_is_one_number(tmp_path: Path) -> None:
+    DataDir(tmp_path, wav={"a": "/a.edf"}, stages={"a": ["W"]}).write()
+    assert (tmp_path / "epoch_length").read_text() == "30\n"
+    (tmp_path / "epoch_length").unlink()
+    assert DataDir.read(tmp_path).epoch_length == 30.0
+    (tmp_path / "epoch_length").write_text("20\r\n")
+    again = DataDir.read(tmp_path)
+    assert again.epoch_length == again.subset(["a"]).epoch_length == 20.0
+    (tmp_path / "epoch_length").write_text("half a minute")
+    with pytest.raises(UserError, match="'half a minute'; expected one number"):
+        DataDir.read(tmp_path)
 
 
 def test_features_moved_with_the_folder_are_found(tmp_path: Path) -> None:
