@@ -7,6 +7,7 @@ what lies behind them is padding, may hold anything (NaN included) and never cha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -32,6 +33,8 @@ class Batch:
         ids: utterance ids, in order.
         is_frames: whether `x` holds stored features rather than a signal.
         sample_rate: of the signal in hertz (of the recordings behind the frames).
+        recording: which recording each item is cut from, as a number; None where items are not cut from recordings.
+        epoch: which epoch of its recording each item is; None likewise.
     """
 
     x: Float[Tensor, "batch a b"]
@@ -39,14 +42,21 @@ class Batch:
     ids: tuple[str, ...]
     is_frames: bool
     sample_rate: int
+    recording: Int[Tensor, " batch"] | None = None
+    epoch: Int[Tensor, " batch"] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
-        return replace(self, x=self.x.to(device, non_blocking=True), lengths=self.lengths.to(device, non_blocking=True))
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a device copies while the processor goes on."""
-        return replace(self, x=self.x.pin_memory(), lengths=self.lengths.pin_memory())
+        return self._with(lambda tensor: tensor.pin_memory())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        recording = None if self.recording is None else change(self.recording)
+        epoch = None if self.epoch is None else change(self.epoch)
+        return replace(self, x=change(self.x), lengths=change(self.lengths), recording=recording, epoch=epoch)
 
 
 @runtime_checkable
@@ -60,6 +70,23 @@ class Encoder(Protocol):
 
     def __call__(self, x: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"]) -> Hidden:
         """Encode a padded batch; `Hidden.lengths` counts frames, one per `hop` samples at `sample_rate` hertz."""
+        ...
+
+
+@runtime_checkable
+class EpochEncoder(Protocol):
+    """An encoder of epochs of one length. `forward(x [B, C, S]) -> [B, D]`, S being `epoch_seconds` at `sample_rate`.
+
+    `channels` is how many it takes. In eval mode a batch of one is fine, and items do not depend on one another.
+    """
+
+    dim: int
+    sample_rate: int
+    channels: int
+    epoch_seconds: float
+
+    def __call__(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch dim"]:
+        """One vector per epoch."""
         ...
 
 

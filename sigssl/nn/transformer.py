@@ -93,19 +93,26 @@ class TransformerLayer(nn.Module):
     """Self-attention and a GELU feed-forward part, each with dropout, residual and layer norm."""
 
     def __init__(
-        self, dim: int, heads: int, ffn: int, dropout: float, attention_dropout: float, norm: Literal["post", "pre"]
+        self,
+        dim: int,
+        heads: int,
+        ffn: int,
+        dropout: float,
+        attention_dropout: float,
+        norm: Literal["post", "pre"],
+        eps: float = EPS,
     ) -> None:
         super().__init__()
         self.heads, self.dropout, self.attention_dropout, self.norm = heads, dropout, attention_dropout, norm
         self.qkv = nn.Linear(dim, 3 * dim)  # query, key, value stacked: one product in place of three
         self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim, eps=EPS)
+        self.attention_norm = nn.LayerNorm(dim, eps=eps)
         self.up = nn.Linear(dim, ffn)
         self.down = nn.Linear(ffn, dim)
-        self.ffn_norm = nn.LayerNorm(dim, eps=EPS)
+        self.ffn_norm = nn.LayerNorm(dim, eps=eps)
 
     def forward(
-        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch 1 1 time"] | None
+        self, x: Float[Tensor, "batch time dim"], mask: Bool[Tensor, "batch 1 1 time"] | None = None
     ) -> Float[Tensor, "batch time dim"]:
         """One layer; `mask` is true on the frames that may be attended to, None where all may."""
         if self.norm == "pre":

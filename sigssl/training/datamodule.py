@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -19,10 +19,11 @@ from sigssl.config import describe
 from sigssl.data.batching import Batching, Planned, Position
 from sigssl.data.datadir import DataDir
 from sigssl.data.dataset import Crop, FrameDataset, Loaded, PieceDataset, SignalDataset
+from sigssl.data.nights import EpochDataset
 from sigssl.data.store import StoreInfo
 from sigssl.errors import UserError
 from sigssl.training.options import DataOptions
-from sigssl.types import Encoder
+from sigssl.types import Encoder, EpochEncoder
 
 T = TypeVar("T")
 
@@ -139,13 +140,13 @@ class _Order(torch.utils.data.Sampler[Planned]):
 
 
 def open_dataset(path: str, feats: str | None, options: DataOptions, encoder: Encoder, seed: int) -> PieceDataset:
-    """The dataset of a data directory: frames where a feature store is named, else signals.
+    """The dataset of a data directory: epochs of stored nights or frames where a store is named, else signals.
 
     Args:
         path: data directory.
         feats: feature store, or None.
         options: lengths and channel.
-        encoder: says the sample rate; its `features` is what a store must have been made with.
+        encoder: says the sample rate; its `features` is what a store of frames must have been made with.
         seed: of the crops.
 
     Raises:
@@ -155,6 +156,8 @@ def open_dataset(path: str, feats: str | None, options: DataOptions, encoder: En
     crop = Crop(options.crop_seconds, options.chunk_seconds, options.min_seconds, seed)
     if feats is None:
         data: PieceDataset = SignalDataset(directory, encoder.sample_rate, crop, options.channel)
+    elif isinstance(plain := cast(object, encoder), EpochEncoder):
+        data = open_nights(directory, feats, options, plain)
     else:
         data = FrameDataset(directory, Path(feats), crop)
         check_store(data.info, encoder, feats)
@@ -162,6 +165,26 @@ def open_dataset(path: str, feats: str | None, options: DataOptions, encoder: En
         why = f"; the first: {data.failed[0].reason}" if data.failed else f" of at least data.min_seconds = {options.min_seconds} s"
         raise UserError(f"{path}: holds no usable utterance{why}.")
     return data
+
+
+def open_nights(directory: DataDir, feats: str, options: DataOptions, encoder: EpochEncoder) -> EpochDataset:
+    """The epochs of stored nights, scaled as the encoder wants them.
+
+    Raises:
+        UserError: another rate or number of channels than the encoder takes.
+    """
+    nights = EpochDataset(directory, Path(feats), encoder.epoch_seconds, getattr(encoder, "scaler", None), options.channels)
+    if nights.info.sample_rate != encoder.sample_rate:
+        raise UserError(
+            f"{feats}: signals at {nights.info.sample_rate} Hz, the encoder takes {encoder.sample_rate} Hz: store them at that, "
+            f"or set the encoder's sample_rate."
+        )
+    if len(nights.picked) != encoder.channels:
+        raise UserError(
+            f"{feats}: {len(nights.picked)} channels ({', '.join(nights.picked)}), the encoder takes {encoder.channels}: name "
+            f"those to take, data.channels='[{nights.picked[0]}]', or set the encoder's channels."
+        )
+    return nights
 
 
 def check_store(info: StoreInfo, encoder: Encoder, where: str) -> None:
@@ -180,6 +203,19 @@ def check_store(info: StoreInfo, encoder: Encoder, where: str) -> None:
         info.kind, features.dim, shift, features.sample_rate, config={} if made is None else {"features": describe(features)}
     )
     theirs.check(ours, where, "the encoder's features")
+
+
+def sized(options: DataOptions, data: PieceDataset) -> DataOptions:
+    """The options with `batch_epochs`, where it is given, as seconds.
+
+    Raises:
+        UserError: it is given for other data than stored nights.
+    """
+    if options.batch_epochs is None:
+        return options
+    if not isinstance(data, EpochDataset):
+        raise UserError("data.batch_epochs is for stored nights (data.feats); give data.batch_seconds.")
+    return replace(options, batch_seconds=options.batch_epochs * data.rows * data.unit, max_items=options.batch_epochs)
 
 
 def worker_count(wanted: int | None, devices: int) -> int:

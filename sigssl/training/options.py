@@ -26,6 +26,8 @@ class DataOptions:
         max_items: most utterances in one forward pass.
         padding: largest share of padding in a batch.
         channel: channel of recordings: a number from 0, "mean" or "all".
+        batch_epochs: epochs of stored nights per device and forward pass, in place of batch_seconds and max_items.
+        channels: names of the channels of stored nights to take, in the encoder's order; none: all.
         workers: processes that read data, per device; none: as many as there are cores for, up to 8.
         bad_share: largest share of unreadable utterances before training stops.
     """
@@ -41,6 +43,8 @@ class DataOptions:
     max_items: int = 512
     padding: float = 0.2
     channel: int | Literal["mean", "all"] = 0
+    batch_epochs: int | None = None
+    channels: list[str] | None = None
     workers: int | None = None
     bad_share: float = 0.05
 

@@ -21,7 +21,7 @@ from sigssl.training.callbacks.guard import Guard
 from sigssl.training.callbacks.keeper import Keeper, WholeCheckpointIO, damage, find_checkpoint, forget
 from sigssl.training.callbacks.watch import Watch
 from sigssl.training.checkpoint import ENCODER, save_encoder, versions
-from sigssl.training.datamodule import DataModule, open_dataset, worker_count
+from sigssl.training.datamodule import DataModule, open_dataset, sized, worker_count
 from sigssl.training.options import DataOptions, OptimOptions, TrainerOptions
 from sigssl.training.run import differences, encoder_meta, fingerprint, read_settings, settings, write_settings
 from sigssl.training.task import Task
@@ -172,6 +172,7 @@ def _parts(
 ) -> tuple[Task, DataModule, Watch, Keeper]:
     encoder = cast(Encoder, method.encoder)
     train = open_dataset(data.train, data.feats, data, encoder, trainer.seed)
+    data = sized(data, train)
     valid = None
     if data.valid is not None:
         valid = open_dataset(data.valid, data.valid_feats or data.feats, data, encoder, trainer.seed)
