@@ -1,7 +1,7 @@
 """What the sleep corpora share: pairing files by identifier, trimming, and writing nights as data directories.
 
 A night is an utterance: `segments` says which part of the recording is scored and kept, `stages` holds a token per epoch of it.
-What cannot be used is set aside with its reason in `quarantine.tsv`; what was kept and what was left out is counted in `nights.json`.
+What cannot be used is set aside with its reason in `quarantine.tsv`; what was kept and left out is counted in `nights.json`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from sigssl.corpora.base import QUARANTINE, token
 from sigssl.data.datadir import DataDir, Segment
-from sigssl.data.hypnogram import Hypnogram, mask, overlap, read_hypnogram, trim
+from sigssl.data.edf_header import read_header
+from sigssl.data.hypnogram import Hypnogram, overlap, read_hypnogram, trim
 from sigssl.data.io import write_json, write_text
-from sigssl.data.psg import open_psg
 from sigssl.data.stages import EPOCH, STAGES, UNSCORED
 from sigssl.errors import UserError
 
@@ -143,11 +143,11 @@ def read_night(night: Recorded, minutes: float) -> Prepared:
     Raises:
         UserError: the recording or the hypnogram cannot be read, or the two do not overlap.
     """
-    recorded = open_psg(night.recording)
+    header = read_header(night.recording)
+    seconds = header.records * header.seconds
     if night.hypnogram is None:
-        return Prepared(0.0, None, recorded.duration, None)
-    scored = read_hypnogram(night.hypnogram, night.epoch, night.scorer, recorded.start)
-    scored = mask(overlap(scored, recorded.duration), recorded.gaps)
+        return Prepared(0.0, None, seconds, None)
+    scored = overlap(read_hypnogram(night.hypnogram, night.epoch, night.scorer, header.start), seconds)
     if minutes >= 0:
         scored = trim(scored, minutes)
     return Prepared(scored.onset, scored.end, scored.end - scored.onset, scored)

@@ -14,7 +14,7 @@ MAINS = 49.7  # Hz
 def movements(stages: np.ndarray, moving: np.ndarray, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Start and length, in samples, of movements: often awake, seldom asleep, always in epochs scored as movement time."""
     per_minute = np.where(stages == W, 0.35, 0.03)
-    starts = [*times(per_minute, rng), *(n * EPOCH * RATE for n in np.flatnonzero(moving))]
+    starts = [*times(per_minute, rng), *(n * EPOCH * RATE for n in np.flatnonzero(moving).tolist())]
     last = len(stages) * EPOCH * RATE
     longest = [EPOCH * RATE if n % (EPOCH * RATE) == 0 and moving[n // (EPOCH * RATE)] else 12 * RATE for n in starts]
     return [
@@ -51,8 +51,8 @@ def chin(stages: np.ndarray, moved: list[tuple[int, int]], muscle: float, rng: n
     level = np.convolve(np.pad(level, 8, mode="edge"), np.ones(17) / 17, "valid")
     slow = np.interp(np.arange(seconds), np.arange(0, seconds + 60, 60), rng.normal(0, 0.22, seconds // 60 + 1))
     tone = muscle * level * np.exp(slow + rng.normal(0, 0.06, seconds))
-    for at in times(np.where(stages == REM, 1.5, 0.2), rng) // RATE:  # twitches
-        tone[at : at + 2] += rng.gamma(2.0, 0.3)
+    for at in times(np.where(stages == REM, 1.5, 0.2), rng):  # twitches
+        tone[at // RATE : at // RATE + 2] += rng.gamma(2.0, 0.3)
     for at, length in moved:
         tone[at // RATE : (at + length) // RATE + 1] += rng.gamma(4.0, 0.6)
     return np.asarray(np.clip(tone, 0.05, 5.0).astype(np.float32))

@@ -54,7 +54,7 @@ def fit(nights: Iterable[Sequence[str]]) -> dict[str, Any]:
         runs = bouts(night)
         used += bool(runs)
         since, rem = 0.0, NEVER
-        for (state, length), (after, _) in zip(runs, [*runs[1:], ("end", 0)], strict=True):
+        for (state, length), (after, _) in zip(runs, [*runs[1:], ("end", 0)], strict=False):
             part, minutes = int(np.searchsorted(NIGHT, since, "right")), length * EPOCH
             since, rem = since + minutes, 0.0 if state == "R" else rem + minutes
             if state not in STATES:

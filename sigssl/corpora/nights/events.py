@@ -109,11 +109,11 @@ class Canvas:
         here += np.asarray(gains, np.float32)[:, None] * wave[: here.shape[1]].astype(np.float32)
 
 
-def times(per_minute: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sample times of a Poisson process with a rate per epoch."""
+def times(per_minute: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """Sample times, in order, of a Poisson process with a rate per epoch."""
     counts = rng.poisson(np.maximum(per_minute, 0.0) * EPOCH / 60)
     epochs = np.repeat(np.arange(len(counts)), counts)
-    return np.sort((epochs + rng.random(len(epochs))) * EPOCH * RATE).astype(int)
+    return sorted(((epochs + rng.random(len(epochs))) * EPOCH * RATE).astype(int).tolist())
 
 
 def draw(stages: np.ndarray, depth: np.ndarray, traits: Traits, rng: np.random.Generator) -> np.ndarray:
