@@ -97,6 +97,10 @@ def test_rules_that_do_not_work(tmp_path: Path, noise: Noise, rule: str, message
 
 def test_folders_without_audio(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no audio files below it.*\.flac"):
+        folder.prepare(tmp_path, tmp_path / "out", kind="audio")
+    with pytest.raises(UserError, match=r"no recordings below it.*\.edf.*\.flac"):
         folder.prepare(tmp_path, tmp_path / "out")
+    with pytest.raises(UserError, match="expected auto, audio or psg"):
+        folder.prepare(tmp_path, tmp_path / "out", kind="x")
     with pytest.raises(UserError, match="is none"):
         folder.prepare(tmp_path / "absent", tmp_path / "out")
