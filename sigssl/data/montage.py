@@ -50,7 +50,7 @@ class Montage:
         UserError: an alternative of another form.
     """
 
-    def __init__(self, channels: dict[str, list[Any]], where: str = "montage") -> None:
+    def __init__(self, channels: dict[str, Any], where: str = "montage") -> None:
         self.channels = channels
         self.where = where
         for name, alternatives in channels.items():
@@ -206,5 +206,5 @@ def _load(path: Path) -> dict[Any, Any]:
 
 
 @cache
-def _shipped() -> dict[str, dict[str, list[Any]]]:
+def _shipped() -> dict[str, dict[str, Any]]:
     return _load(SHIPPED)
