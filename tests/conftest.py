@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
+# the same examples on every run, so that a change is judged by what it changed; SIGSSL_HYPOTHESIS=search looks for new ones
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("search", max_examples=500)
+hypothesis.settings.load_profile(os.environ.get("SIGSSL_HYPOTHESIS", "same"))
 
 
 @pytest.fixture(scope="session")
