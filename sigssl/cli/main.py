@@ -27,6 +27,7 @@ VERBS = {
     "export": "write a run's encoder as safetensors + config, or for s3prl",
     "embed": "write an encoder's hidden states of a data directory, a folder or files",
     "probe": "train probes on frozen states beside their baselines",
+    "stage": "stage nights of sleep: hypnograms, statistics, figures and a report of a folder of recordings",
     "report": "draw and tabulate what a run left in its folder",
 }
 

@@ -9,13 +9,13 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -25,6 +25,8 @@ from sigssl.extract.journal import Journal
 from sigssl.extract.shards import Job, Outcome, Shard
 from sigssl.optional import require
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 AHEAD = 2  # shards per worker that wait in the queue: enough that none idles, few enough that the queue stays small
 
 
@@ -87,14 +89,14 @@ def run(job: Job, shards: Sequence[Shard], journal: Journal, running: Running) -
             progress.update(len(outcome.entries) + len(outcome.bad))
 
 
-def in_threads(job: Job, threads: int, shard: Shard) -> Outcome:
+def in_threads(job: Callable[[Item], Result], threads: int, item: Item) -> Result:
     """Run a job with this many torch threads, and leave their number as it was."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return job(shard)
+        return job(item)
     finally:
         torch.set_num_threads(before)
 
@@ -113,12 +115,22 @@ def _outcomes(call: Any, shards: Sequence[Shard], workers: int, dask: str) -> It
         return _on_cluster(call, shards, dask)
     if workers <= 1:
         return map(call, shards)
-    return _in_workers(call, shards, workers)
+    return in_workers(call, shards, workers)
 
 
-def _in_workers(call: Any, shards: Sequence[Shard], workers: int) -> Iterator[Outcome]:
+def in_workers(call: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Call a function with each item in worker processes, and give the results as they come.
+
+    Args:
+        call: picklable.
+        items: likewise.
+        workers: how many processes.
+
+    Raises:
+        UserError: a worker process died.
+    """
     context = multiprocessing.get_context(_start_method())
-    waiting, running = deque(shards), set[Future[Outcome]]()
+    waiting, running = deque(items), set[Future[Result]]()
     reader, writer = context.Pipe(duplex=False)
     with reader, writer, ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(reader,)) as pool:
         try:

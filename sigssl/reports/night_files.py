@@ -14,7 +14,7 @@ from sigssl.data.io import whole, write_json, write_text
 from sigssl.data.stages import STAGES, UNSCORED
 from sigssl.downstream.agreement import agreement
 from sigssl.downstream.night import CAVEATS, NOTICE, StagedNight, unscored
-from sigssl.downstream.sleep_statistics import MEANING, UNITS, transitions
+from sigssl.downstream.sleep_statistics import MEANING, UNITS, sleep_statistics, transitions
 from sigssl.optional import require
 
 STATISTICS = "statistics.json"
@@ -32,8 +32,8 @@ def annotations_name(night: str) -> str:
     return f"{night}-hypnogram.edf"
 
 
-def write_night(night: StagedNight, folder: Path, review_below: float) -> dict[str, Any]:
-    """Write a night's files, `statistics.json` last.
+def write_files(night: StagedNight, folder: Path, review_below: float) -> list[dict[str, Any]]:
+    """Write a night's tables and annotations.
 
     Args:
         night: the night.
@@ -41,7 +41,7 @@ def write_night(night: StagedNight, folder: Path, review_below: float) -> dict[s
         review_below: confidence below which an epoch is listed for review.
 
     Returns:
-        What is in statistics.json.
+        The epochs for review.
     """
     write_text(folder / "hypnogram.csv", hypnogram_csv(night))
     write_text(folder / events_name(night.name), events_tsv(night))
@@ -49,9 +49,7 @@ def write_night(night: StagedNight, folder: Path, review_below: float) -> dict[s
     write_annotations(night, folder / annotations_name(night.name))
     listed = night.review(review_below)
     write_text(folder / "review.tsv", review_tsv(listed))
-    facts = summary(night, review_below, listed)
-    write_json(folder / STATISTICS, facts)
-    return facts
+    return listed
 
 
 def hypnogram_csv(night: StagedNight) -> str:
@@ -126,6 +124,7 @@ def review_tsv(listed: list[dict[str, Any]]) -> str:
 def summary(night: StagedNight, review_below: float, listed: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that is known of a night, as plain values; a statistic that the night does not define is null."""
     values, window = night.statistics(), night.window
+    scored = sleep_statistics(night.reference[window.first : window.stop], night.epoch) if night.reference else {}
     counts, shares = transitions(night.stages[window.first : window.stop])
     known = night.confidence[np.isfinite(night.confidence)]
     pair = night.pair()
@@ -149,6 +148,7 @@ def summary(night: StagedNight, review_below: float, listed: list[dict[str, Any]
             "end_seconds": float(night.onset + night.epoch * window.stop),
         },
         "statistics": {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()},
+        "reference_statistics": {name: None if math.isnan(value) else round(value, 4) for name, value in scored.items()} or None,
         "undefined": [name for name, value in values.items() if math.isnan(value)],
         "units": UNITS,
         "meaning": MEANING,
