@@ -1,8 +1,6 @@
 """`python -m sigssl` is `sigssl`."""
 
-import sys
-
-from sigssl.cli.main import main
+from sigssl.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

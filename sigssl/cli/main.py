@@ -6,10 +6,14 @@ sigssl; 130 interrupted.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from sigssl import __version__
 from sigssl.errors import UserError, nearest
@@ -78,3 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(f"sigssl {verb}: this is a defect of sigssl; please report it with the lines above.", file=sys.stderr)
         return 70
+
+
+def run() -> NoReturn:
+    """The `sigssl` command: :func:`main` as a whole process.
+
+    What was registered for the end is run and what was printed is flushed; the interpreter's own teardown is left out, since
+    taking a loaded torch apart costs half a second and frees nothing that the end of the process does not.
+    """
+    code = main()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a reader that went away, as of `sigssl ... | head`
+            stream.flush()
+    os._exit(code)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import sigssl
 from sigssl.cli import main as cli
 from sigssl.cli.common import make_parser, parse
 from sigssl.errors import UserError
@@ -68,3 +69,17 @@ def test_help_is_quick() -> None:
         subprocess.run([sys.executable, "-m", "sigssl", "--help"], check=True, capture_output=True)
         best = min(best, time.perf_counter() - start)
     assert best < 0.3
+
+
+def test_a_process_ends_with_the_code_and_its_last_words() -> None:
+    program = """
+import atexit, sys
+from sigssl.cli.main import run
+atexit.register(print, "registered")
+sys.argv = ["sigssl", "--version"]
+run()
+"""
+    good = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert good.returncode == 0 and good.stdout.split() == [sigssl.__version__, "registered"]
+    bad = subprocess.run([sys.executable, "-m", "sigssl", "fly"], capture_output=True, text=True)
+    assert bad.returncode == 2 and "no verb 'fly'" in bad.stderr
