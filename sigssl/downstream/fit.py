@@ -54,7 +54,7 @@ class Scale(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What validation chose. `layer` is None for the weighted sum of all; `k` is for kNN, the rest for trained heads."""
+    """What validation chose. `layer` is None for the sum of all or all joined; `k` is for kNN, the rest for trained heads."""
 
     layer: int | None
     lr: float = 0.0
@@ -115,7 +115,7 @@ def fit(examples: Examples, items: np.ndarray, choice: Choice, head: str, settin
     generator = torch.Generator().manual_seed(seed)
     for _ in range(choice.epochs):
         _epoch(examples, rows, choice.layer, scale, bank, optimiser, settings.batch_size, generator)
-    weights = bank.layer_weights()[0].numpy() if choice.layer is None else None
+    weights = bank.layer_weights()[0].numpy() if bank.layers > 1 else None
     return Fitted(choice, scale, bank, None, weights)
 
 
@@ -135,7 +135,9 @@ def predict(fitted: Fitted, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def layers_tried(count: int, layers: str | int, head: str) -> list[int | None]:
-    """Layers to choose from: None is the weighted sum, which heads trained by gradient learn; others choose one layer."""
+    """Layers to choose from: None is the weighted sum, which heads trained by gradient learn, or all joined; others choose one."""
+    if layers == "joined":
+        return [None]
     if count == 1 or isinstance(layers, int):
         return [min(layers, count - 1) if isinstance(layers, int) else 0]
     if layers == "weighted" and head in GRADIENT:

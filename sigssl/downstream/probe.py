@@ -120,9 +120,13 @@ def states(arm: Arm, fold: Fold, problem: Problem, settings: ProbeSettings, scra
     if settings.level == "utterance":
         x = pooled_states(encoder, problem.utterances, arm.pool, arm.segments, device)
         spans = np.stack([np.arange(len(x)), np.arange(len(x)) + 1], axis=1)
-        return Examples(x, problem.targets(spans, None), spans, len(problem.classes))
-    x, spans = frame_states(encoder, problem.utterances, scratch / "states.f16", device)
-    return Examples(x, problem.targets(spans, encoder.hop / encoder.sample_rate), spans, len(problem.classes))
+        y = problem.targets(spans, None)
+    else:
+        x, spans = frame_states(encoder, problem.utterances, scratch / "states.f16", device)
+        y = problem.targets(spans, encoder.hop / encoder.sample_rate)
+    if settings.layers == "joined":
+        x = x.reshape(len(x), 1, -1)  # a view, of a memory map too
+    return Examples(x, y, spans, len(problem.classes))
 
 
 def probe_fold(examples: Examples, fold: Fold, head: str, settings: ProbeSettings) -> FoldResult:

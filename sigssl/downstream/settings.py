@@ -25,7 +25,7 @@ class ProbeSettings:
         pool: utterance level: statistic over time.
         segments: utterance level: equal parts in time that are pooled apart and concatenated (1: the whole utterance).
         layers: weighted (softmax-weighted sum, learned; logistic and knn choose a layer), best (the layer that does best on
-            validation data) or one layer's number.
+            validation data), joined (all layers side by side) or one layer's number.
         lrs: learning rates that are tried (log grid); SUPERB tunes only these.
         l2: L2 penalties that head `logistic` tries.
         ks: numbers of neighbours that head `knn` tries.
@@ -54,7 +54,7 @@ class ProbeSettings:
     segments: int = 1
     layers: str | int = "weighted"
     lrs: list[float] = field(default_factory=lambda: [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4])
-    l2: list[float] = field(default_factory=lambda: [3e-3, 1e-2, 3e-2, 1e-1])
+    l2: list[float] = field(default_factory=lambda: [3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])
     ks: list[int] = field(default_factory=lambda: [1, 3, 5, 10, 20, 50])
     batch_size: int = 128
     epochs: int = 60
@@ -77,9 +77,9 @@ class ProbeSettings:
                 f"target {self.target!r} is not a class of a{'n utterance' if self.level == 'utterance' else ' frame'}: "
                 "phones go with level=frame, label and speaker with level=utterance."
             )
-        if not (isinstance(self.layers, int) and self.layers >= 0) and self.layers not in ("weighted", "best"):
+        if not (isinstance(self.layers, int) and self.layers >= 0) and self.layers not in ("weighted", "best", "joined"):
             raise UserError(
-                f"layers={self.layers!r}: expected 'weighted', 'best' or the number of a layer (0 is the input embedding)."
+                f"layers={self.layers!r}: expected 'weighted', 'best', 'joined' or a layer's number (0 is the input embedding)."
             )
         for name in ("lrs", "l2", "ks", "heads"):
             if not getattr(self, name):

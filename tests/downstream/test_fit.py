@@ -115,4 +115,5 @@ def test_items_of_many_rows_and_rows_without_label() -> None:
 def test_layers_tried() -> None:
     assert layers_tried(4, "weighted", "linear") == [None] and layers_tried(4, "weighted", "knn") == [0, 1, 2, 3]
     assert layers_tried(4, "best", "linear") == [0, 1, 2, 3] and layers_tried(4, 2, "linear") == [2]
+    assert layers_tried(4, "joined", "knn") == layers_tried(1, "joined", "linear") == [None]
     assert layers_tried(1, "weighted", "linear") == [0] and layers_tried(1, 3, "linear") == [0]
