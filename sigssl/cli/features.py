@@ -63,7 +63,8 @@ def _parser() -> ArgumentParser:
         "--cmvn",
         type=Literal["config", "utterance", "speaker", "global", "none"],
         default="config",
-        help="normalise mean and variance over this; config: as the feature does it",
+        help="normalise mean and variance over this; config: as the feature does it; global also leaves OUT/cmvn.yaml, which an "
+        "encoder's features take: sigssl pretrain ... method.init_args.encoder.init_args.features.init_args.cmvn=OUT/cmvn.yaml",
     )
     add("--cmvn-from", type=str | None, default=None, help="take the statistics for speaker or global from this folder of features")
     add("--compress", action="store_true", help="Kaldi's 8-bit form: a quarter of the size, lossy")

@@ -10,6 +10,8 @@ from typing import Any
 from sigssl.data.io import read_json, write_json
 from sigssl.errors import UserError, nearest
 
+MOST_SHOWN = 12  # settings that an error lists: fixed statistics have two for each dimension
+
 
 @dataclass(frozen=True)
 class StoreInfo:
@@ -70,7 +72,7 @@ class StoreInfo:
             needs: what `other` describes.
 
         Raises:
-            UserError: naming every setting that differs, with both values.
+            UserError: naming the settings that differ, with both values.
         """
         mine, theirs = dict(_flat("", asdict(self))), dict(_flat("", asdict(other)))
         different = [
@@ -79,7 +81,8 @@ class StoreInfo:
             if mine.get(key, _ABSENT) != theirs.get(key, _ABSENT)
         ]
         if different:
-            listed = "\n".join(different)
+            more = f"\n  ... and {len(different) - MOST_SHOWN} more" if len(different) > MOST_SHOWN else ""
+            listed = "\n".join(different[:MOST_SHOWN]) + more
             raise UserError(
                 f"{where} and {needs} were not made alike:\n{listed}\nCompute the features anew with the same settings."
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -113,16 +115,22 @@ def untrained_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
     """The same architecture with the random weights it starts from, built anew from the model's configuration."""
     trained = model_arm(path, name, settings)
 
-    def encoder(fold: Fold) -> Encoder:
+    def described(fold: Fold) -> dict[str, Any]:
         assert trained.model_for is not None
+        return describe(load_encoder(trained.model_for(fold)))
+
+    def encoder(fold: Fold) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            made = build(describe(load_encoder(trained.model_for(fold))), where=path)
+            made = build(described(fold), where=path)
         return made.eval()
+
+    def key(fold: Fold) -> str:  # the encoders of two folds differ where each has its own corpus's CMVN statistics
+        return f"{UNTRAINED} {hashlib.sha256(repr(described(fold)).encode()).hexdigest()[:8]}"
 
     title = f"untrained {name}".strip()
     what = f"the encoder of {path} with random weights, {_pooling(settings)}"
-    return Arm(title, what, encoder, lambda fold: UNTRAINED, settings.pool, settings.segments)
+    return Arm(title, what, encoder, key, settings.pool, settings.segments)
 
 
 def surface_arm(name: str, settings: ProbeSettings) -> Arm:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 
 from sigssl.config import build, describe
 from sigssl.data.datadir import Utterance
+from sigssl.data.io import write_text
 from sigssl.data.store import StoreInfo
 from sigssl.errors import UserError
 from sigssl.extract import cmvn
@@ -25,7 +27,7 @@ from sigssl.extract.reading import Clip, Reading, padded
 from sigssl.extract.shard_run import Compute, run_shard
 from sigssl.extract.shards import Outcome, Shard, list_digest, plan
 from sigssl.extract.store import ArkSink, CompressedArkSink, Tracks, sweep
-from sigssl.features import Extractor
+from sigssl.features import Extractor, GlobalCMVN
 
 HOLD = 120.0  # seconds of signal that are gathered, so that batches are of like length
 BATCH = 40.0  # seconds in a batch: enough that what is done once per batch costs nothing
@@ -79,6 +81,9 @@ def extract_features(
 ) -> Summary:
     """Compute features and write `feats.scp`, `feats.N.ark`, `feats.json`, `utt2num_frames` and `quarantine.tsv` into a folder.
 
+    With `cmvn_over` "global" the statistics become part of the feature: `feats.json` describes the extractor with the
+    :class:`~sigssl.features.GlobalCMVN` that makes these frames from a signal; `cmvn.yaml` holds it for an encoder's configuration.
+
     A run that was killed goes on where it was when it is called again; the result is that of an undisturbed run, byte for byte.
 
     Args:
@@ -117,8 +122,12 @@ def extract_features(
         cmvn.write(folder, stats)
         run(cmvn.NormaliseJob(str(folder), over, compress), final, journal, running)
     summary = finish(folder, ["feats"], final, journal, running.min_good)
+    if over == "global":
+        fixed = describe(GlobalCMVN.from_stats(cmvn.read(folder)["global"]))
+        write_text(folder / "cmvn.yaml", yaml.safe_dump(fixed, sort_keys=False))
+        described["init_args"]["cmvn"] = fixed
     shift = extractor.hop / extractor.sample_rate
-    StoreInfo("features", extractor.dim, shift, extractor.sample_rate, config=config).write(folder)
+    StoreInfo("features", extractor.dim, shift, extractor.sample_rate, config={**config, "features": described}).write(folder)
     shutil.rmtree(folder / cmvn.RAW, ignore_errors=True)
     return summary
 

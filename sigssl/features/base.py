@@ -52,7 +52,10 @@ class Extractor(nn.Module):
     ) -> None:
         super().__init__()
         if not (cmvn in (None, "mean", "utterance") or isinstance(cmvn, GlobalCMVN)):
-            raise UserError(f"{type(self).__name__}: cmvn is {cmvn!r}; expected 'utterance' (mean and variance), 'mean' or none.")
+            raise UserError(
+                f"{type(self).__name__}: cmvn is {cmvn!r}; expected 'utterance' (mean and variance), 'mean', a "
+                f"GlobalCMVN (fixed statistics) or none."
+            )
         if min(framing.window, framing.hop) < 1:
             raise UserError(
                 f"{type(self).__name__}: a window of {framing.window} and a hop of {framing.hop} samples at {sample_rate} Hz; "
@@ -66,6 +69,10 @@ class Extractor(nn.Module):
         self.deltas = deltas
         self.cmvn = cmvn
         self.dim = width * (1 + (deltas.order if deltas else 0))
+        if isinstance(cmvn, GlobalCMVN) and len(cmvn.mean) != self.dim:
+            raise UserError(
+                f"{type(self).__name__}: cmvn has statistics of {len(cmvn.mean)} dimensions; the features have {self.dim}."
+            )
         self._tables: dict[torch.device, Tables] = {}
         self._plan: list[cpp.Plan | None] = []  # one, once it is made
 

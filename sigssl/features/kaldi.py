@@ -45,7 +45,7 @@ class KaldiFbank(Extractor):
         scale: what samples in [-1, 1] are multiplied by; 32768 gives Kaldi's 16-bit integers, 1 is what torchaudio and s3prl take.
         dither: standard deviation of the noise added to the scaled samples, drawn once per sample (Kaldi: per frame).
         deltas: derivatives to append, before the CMVN.
-        cmvn: "utterance" (mean and variance), "mean" or None.
+        cmvn: "utterance" (mean and variance), "mean", a :class:`sigssl.features.GlobalCMVN` (fixed, of a corpus), or None.
     """
 
     def __init__(

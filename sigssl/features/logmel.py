@@ -31,7 +31,7 @@ class LogMel(Extractor):
         floor: added to the power before the logarithm.
         loudness: root mean square in dB that each utterance is scaled to, or None.
         deltas: derivatives to append, before the CMVN.
-        cmvn: "utterance" (mean and variance), "mean" or None.
+        cmvn: "utterance" (mean and variance), "mean", a :class:`sigssl.features.GlobalCMVN` (fixed, of a corpus), or None.
     """
 
     def __init__(

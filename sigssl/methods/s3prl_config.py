@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from sigssl.errors import UserError
-from sigssl.features import Deltas, Extractor, KaldiFbank, LogMel
+from sigssl.features import Deltas, Extractor, GlobalCMVN, KaldiFbank, LogMel
 from sigssl.methods.encoder import FrameEncoder
 from sigssl.methods.tera import TERA
 from sigssl.nn import TransformerEncoder
@@ -196,8 +196,7 @@ def _log_audio(features: LogMel, role: str) -> dict[str, Any]:
     _same(features, fixed)
     if features.loudness is None:
         raise UserError("s3prl export: features.loudness None; expected a level in dB, which s3prl's extraction cannot switch off.")
-    if features.cmvn == "mean":
-        raise UserError("s3prl export: features.cmvn 'mean'; expected 'utterance' or None.")
+    _normalised(features)
     wanted = {
         "feat_type": "linear" if features.n_mels is None else "mel",
         "channel": 0,
@@ -218,14 +217,19 @@ def _log_audio(features: LogMel, role: str) -> dict[str, Any]:
 
 def _kaldi_audio(features: KaldiFbank) -> dict[str, Any]:
     _same(features, {"sample_rate": RATE, "scale": 1.0})
-    if features.cmvn == "mean":
-        raise UserError("s3prl export: features.cmvn 'mean'; expected 'utterance' or None.")
+    _normalised(features)
     deltas = features.deltas
     return {
         "kaldi": {"feat_type": "fbank", "fbank": {name: getattr(features, ours) for name, ours in FBANK.items()}},
         "delta": {"order": deltas.order if deltas else 0, "win_length": 2 * deltas.window + 1 if deltas else 5},
         "cmvn": {"use_cmvn": features.cmvn == "utterance"},
     }
+
+
+def _normalised(features: Extractor) -> None:
+    if features.cmvn not in ("utterance", None):
+        found = "of fixed statistics" if isinstance(features.cmvn, GlobalCMVN) else repr(features.cmvn)
+        raise UserError(f"s3prl export: features.cmvn {found}; expected 'utterance' or None.")
 
 
 def _same(features: Extractor, fixed: Config) -> None:

@@ -196,6 +196,11 @@ def check_store(info: StoreInfo, encoder: Encoder, where: str) -> None:
     features = getattr(encoder, "features", None)
     if features is None:
         raise UserError(f"{where}: this encoder takes signals, not stored frames; leave data.feats out.")
+    if info.config.get("cmvn") == "speaker":
+        raise UserError(
+            f"{where}: normalised by the statistics of each speaker, which an encoder does not have when it is given a signal; "
+            "compute the features with --cmvn global, utterance or none."
+        )
     shift = features.hop / features.sample_rate
     made = info.config.get("features")  # absent from a store of other origin: then only its shape can be compared
     theirs = replace(info, unit="", channels=[], config={} if made is None else {"features": made})

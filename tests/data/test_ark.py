@@ -190,6 +190,9 @@ def test_info_round_trip_and_check(tmp_path: Path) -> None:
     assert "config.init_args.mels: 80 in exp/feats, 40 in the model" in text
     assert "config.init_args.dither: 'absent' in exp/feats, 1 in the model" in text
     assert "dim: 80" in text and "bands" not in text and "sample_rate" not in text
+    long = StoreInfo(kind="features", dim=80, frame_shift=0.01, sample_rate=16000, config={"mean": [0.5] * 80})
+    with pytest.raises(UserError, match=r"\.\.\. and 73 more"):
+        info.check(long)
 
 
 def test_info_from_elsewhere(tmp_path: Path) -> None:

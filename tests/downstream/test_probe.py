@@ -14,13 +14,14 @@ import torch
 from sigssl.cli.main import main
 from sigssl.data.datadir import DataDir
 from sigssl.downstream.arms import make_arms
-from sigssl.downstream.probe import Outcome, run
+from sigssl.downstream.probe import Outcome, run, states
 from sigssl.downstream.problem import Problem, read_problem
+from sigssl.downstream.protocol import Fold
 from sigssl.downstream.settings import ProbeSettings
 from sigssl.downstream.states import align_labels
 from sigssl.downstream.summary import predictions, summarise
 from sigssl.errors import UserError
-from sigssl.features import LogMel
+from sigssl.features import GlobalCMVN, LogMel
 from sigssl.methods import FrameEncoder
 from sigssl.nn import TransformerEncoder
 from sigssl.training.checkpoint import save_encoder
@@ -73,6 +74,30 @@ def test_shuffled_labels_stay_at_chance(tones: DataDir, tmp_path: Path) -> None:
     settings = dataclasses.replace(QUICK, baselines=["logmel"], heads=["linear"])
     metrics = summarise(outcome(read_problem({"all": data}, settings, "loso"), settings, tmp_path), settings)
     assert metrics["rows"][0]["accuracy"]["mean"] < 0.6
+
+
+def test_joined_layers_are_one_wide_layer(tones: DataDir, model: Callable[..., str], tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, layers="joined", baselines=["untrained"], heads=["linear", "logistic", "knn"])
+    path = model("rnd", ["others"])
+    problem = read_problem({"all": tones}, settings, "loso")
+    arm = make_arms([path], settings)[0]
+    x = states(arm, problem.folds[0], problem, settings, tmp_path, "cpu").x
+    apart = states(arm, problem.folds[0], problem, dataclasses.replace(settings, layers="best"), tmp_path, "cpu").x
+    assert x.shape[1] == 1 and np.array_equal(x[:, 0], apart.reshape(len(apart), -1))
+    for row in summarise(outcome(problem, settings, tmp_path, [path]), settings)["rows"]:
+        assert row["accuracy"]["mean"] > 0.6  # one in three by chance
+        assert all(fold["chosen"]["layer"] is None and fold["layer_weights"] is None for fold in row["by_fold"])
+
+
+def test_an_untrained_encoder_has_its_own_folds_statistics(tmp_path: Path) -> None:
+    for name, mean in (("a", -7.0), ("b", -7.0), ("c", -6.0)):
+        encoder = FrameEncoder(LogMel(40, cmvn=GlobalCMVN([mean] * 40)), TransformerEncoder(40, dim=16, layers=1, heads=2, ffn=16))
+        save_encoder(tmp_path / name, encoder, {})
+    arm = make_arms([f"{tmp_path}/{{fold}}"], QUICK)[-1]
+    folds = [Fold(name, 1, np.arange(0), (), np.arange(0)) for name in "abc"]
+    assert arm.name.startswith("untrained") and arm.key_for(folds[0]) == arm.key_for(folds[1]) != arm.key_for(folds[2])
+    encoders = [arm.encoder_for(fold) for fold in folds]
+    assert [e.features.cmvn.mean[0] for e in encoders if isinstance(e, FrameEncoder)] == [-7.0, -7.0, -6.0]
 
 
 @pytest.mark.parametrize("head", ["linear", "hidden", "logistic", "knn"])

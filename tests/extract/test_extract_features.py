@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from sigssl.cli.common import instantiate, parse
 from sigssl.cli.main import main
+from sigssl.cli.pretrain import parser
+from sigssl.config import build, describe
 from sigssl.data import audio
 from sigssl.data.datadir import DataDir
 from sigssl.data.matrix import read_matrix
@@ -20,7 +23,10 @@ from sigssl.extract.features import extract_features
 from sigssl.extract.parallel import Running
 from sigssl.extract.reading import Reading
 from sigssl.extract.sources import find_utterances
-from sigssl.features import KaldiFbank, LogMel
+from sigssl.features import Extractor, KaldiFbank, LogMel
+from sigssl.methods import FrameEncoder
+from sigssl.nn import TransformerEncoder
+from sigssl.training.datamodule import check_store
 
 CONFIG = """
 features:
@@ -28,6 +34,7 @@ features:
   init_args: {n_mels: 20, cmvn: null}
 """
 CONFIGS = Path(__file__).resolve().parents[2] / "recipes" / "conf" / "features"
+ENCODER = "method.init_args.encoder.init_args"
 Contents = Callable[[Path], dict[str, bytes]]
 
 
@@ -37,7 +44,7 @@ def stored(folder: Path) -> dict[str, np.ndarray]:
         return {id: np.array(matrix) for id, matrix in reader}
 
 
-def alone(data: Path, extractor: LogMel | KaldiFbank) -> dict[str, np.ndarray]:
+def alone(data: Path, extractor: Extractor) -> dict[str, np.ndarray]:
     """Each utterance computed for itself."""
     made = {}
     for utterance in find_utterances(data):
@@ -126,6 +133,26 @@ def test_statistics_of_the_training_part_serve_the_test_part(corpus: Callable[..
         extract_features(utterances, extractor, tmp_path / "x", cmvn_over="global", cmvn_from=tmp_path)
     with pytest.raises(UserError, match="--cmvn speaker or global"):
         extract_features(utterances, extractor, tmp_path / "x", cmvn_from=tmp_path)
+
+
+def test_an_encoder_makes_the_globally_normalised_frames_of_a_store(corpus: Callable[..., Path], tmp_path: Path) -> None:
+    extract_features(find_utterances(corpus()), LogMel(n_mels=20), tmp_path, cmvn_over="global")
+    info = StoreInfo.read(tmp_path)
+    extractor = build(info.config["features"])
+    for id, matrix in alone(corpus(), extractor).items():
+        np.testing.assert_allclose(stored(tmp_path)[id], matrix, atol=1e-3)
+    words = ["--config", str(CONFIGS.parent / "tera" / "small.yaml"), "--out", "exp/tera", "data.train=data/train"]
+    cmvn = f"{ENCODER}.features.init_args.cmvn={tmp_path}/cmvn.yaml"
+    parsed = parse(parser(), [*words, f"{ENCODER}.features.init_args.n_mels=20", f"{ENCODER}.body.init_args.input_dim=20", cmvn])
+    assert describe(instantiate(parser(), parsed).method.encoder.features) == info.config["features"]
+    encoder = FrameEncoder(extractor, TransformerEncoder(20, dim=8, layers=1, heads=1, ffn=8))
+    check_store(info, encoder, "exp/feats")
+    plain = FrameEncoder(LogMel(n_mels=20, cmvn=None), encoder.body)
+    with pytest.raises(UserError, match=r"cmvn\.class_path: 'sigssl.features.GlobalCMVN' in exp/feats"):
+        check_store(info, plain, "exp/feats")
+    extract_features(find_utterances(corpus()), LogMel(n_mels=20), tmp_path / "speaker", cmvn_over="speaker")
+    with pytest.raises(UserError, match="normalised by the statistics of each speaker"):
+        check_store(StoreInfo.read(tmp_path / "speaker"), plain, "exp/feats")
 
 
 def test_the_data_directory_is_copied_with_its_features(corpus: Callable[..., Path], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sigssl.errors import UserError
-from sigssl.features import Deltas, GlobalCMVN, normalise
+from sigssl.features import Deltas, GlobalCMVN, LogMel, normalise
 
 functional = pytest.importorskip("torchaudio.functional", exc_type=ImportError)
 
@@ -90,3 +90,5 @@ def test_statistics_that_do_not_fit() -> None:
         GlobalCMVN([0.0, 0.0]).apply_to(frames(2, 5))
     with pytest.raises(UserError, match="2 means, 1 standard"):
         GlobalCMVN([0.0, 0.0], [1.0])
+    with pytest.raises(UserError, match="LogMel: cmvn has statistics of 2 dimensions; the features have 40"):
+        LogMel(20, deltas=Deltas(1), cmvn=GlobalCMVN([0.0, 0.0]))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sigssl.config import describe
 from sigssl.errors import UserError
-from sigssl.features import Deltas, KaldiFbank, LogMel
+from sigssl.features import Deltas, GlobalCMVN, KaldiFbank, LogMel
 from sigssl.methods import TERA, FrameEncoder
 from sigssl.methods.s3prl_layout import (
     body_from_s3prl,
@@ -279,8 +279,10 @@ def test_export_opens_plainly_and_comes_back(method: TERA, tmp_path: Path) -> No
         (small(LogMel(sample_rate=8000)), "sample_rate 8000"),
         (small(LogMel(loudness=None)), "loudness None"),
         (small(KaldiFbank(80)), r"scale 32768\.0"),
+        (small(LogMel(cmvn=GlobalCMVN([0.0] * 80))), "cmvn of fixed statistics"),
+        (small(KaldiFbank(80, scale=1.0, cmvn="mean")), "cmvn 'mean'"),
     ],
-    ids=["norm", "rate", "loudness", "scale"],
+    ids=["norm", "rate", "loudness", "scale", "fixed", "mean"],
 )
 def test_export_names_what_s3prl_cannot_express(method: TERA, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
