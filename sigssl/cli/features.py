@@ -1,4 +1,4 @@
-"""`sigssl features`: features of a data directory into Kaldi ark and scp."""
+"""`sigssl features`: features or signals of a data directory into Kaldi ark and scp."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sigssl.cli.extraction import add_options, running, tell
 from sigssl.errors import UserError
 from sigssl.extract.parallel import start_early
 
+SECTIONS = ("features.", "signal.")
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; 1 where recordings were set aside."""
-    overrides = [word for word in argv if word.lstrip("-").startswith("features.") and OVERRIDE.match(word.lstrip("-"))]
+    overrides = [word for word in argv if word.lstrip("-").startswith(SECTIONS) and OVERRIDE.match(word.lstrip("-"))]
     args = parse(_parser(), [word for word in argv if word not in overrides])
+    if args.data_out and not (Path(args.source) / "wav.scp").is_file():
+        raise UserError(f"--data-out copies a data directory, and {args.source} is none.")
+    if _section(args.config) == "signal":
+        from sigssl.cli.nights import store
+
+        return store(args, overrides)
     how = running(args, "features", args.source)
     if how.nj > 1 and not how.dask:
         start_early("sigssl.extract.features")
@@ -29,8 +37,6 @@ def main(argv: Sequence[str]) -> int:
     from sigssl.extract.reading import Reading
     from sigssl.extract.sources import find_utterances
 
-    if args.data_out and not (Path(args.source) / "wav.scp").is_file():
-        raise UserError(f"--data-out copies a data directory, and {args.source} is none.")
     extractor = _extractor(args.config, overrides)
     summary = extract_features(
         find_utterances(args.source, allow_commands=args.allow_commands),
@@ -47,18 +53,40 @@ def main(argv: Sequence[str]) -> int:
     return tell(summary)
 
 
+def _section(config: str) -> str:
+    """Whether a YAML file asks for a `signal` (of nights) or for `features`."""
+    import yaml
+
+    if not Path(config).is_file():
+        raise UserError(
+            f"--config {config}: no such file; expected a YAML with features: {{class_path, init_args}} or signal: {{...}}."
+        )
+    try:
+        found = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {config}: not YAML: {error}") from None
+    return "signal" if isinstance(found, dict) and "signal" in found else "features"
+
+
 def _parser() -> ArgumentParser:
     parser = make_parser(
         "features",
-        "Compute features into Kaldi ark and scp. A run that was interrupted or killed goes on where it was when the same command "
+        "Compute features into Kaldi ark and scp, or store the signals of nights there (a config with `signal:`). A run "
+        "that was interrupted or killed goes on where it was when the same command "
         "is given again; recordings that cannot be read are set aside in OUT/quarantine.tsv (exit code 1). features.KEY=VALUE "
-        "sets a setting of the config, as in features.n_mels=40.",
+        "or signal.KEY=VALUE sets a setting of the config, as in features.n_mels=40.",
         "sigssl features --config recipes/conf/features/logmel.yaml data/train exp/feats --nj 8",
     )
     add = parser.add_argument
-    add("source", type=str, help="data directory (with wav.scp), folder of audio, audio file, or list of files")
-    add("out", type=str, help="output folder: feats.scp, feats.N.ark, feats.json, utt2num_frames, quarantine.tsv")
-    add("--config", type=str, required=True, help="YAML that names the feature: features: {class_path, init_args}")
+    add("source", type=str, help="data directory (with wav.scp), folder of recordings, recording, or list of files")
+    add(
+        "out",
+        type=str,
+        help="output folder: feats.scp, feats.N.ark, feats.json, utt2num_frames, quarantine.tsv; of nights also picks.tsv",
+    )
+    add(
+        "--config", type=str, required=True, help="YAML with features: {class_path, init_args}, or signal: {montage, channels, ...}"
+    )
     add(
         "--cmvn",
         type=Literal["config", "utterance", "speaker", "global", "none"],
@@ -81,8 +109,6 @@ def _extractor(config: str, overrides: Sequence[str]) -> Extractor:
     from sigssl.extract.features import packages
     from sigssl.features import Extractor
 
-    if not Path(config).is_file():
-        raise UserError(f"--config {config}: no such file; expected a YAML with features: {{class_path, init_args}}.")
     parser = ArgumentParser(prog=config, exit_on_error=False, default_env=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--features", type=Extractor, required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,17 +18,19 @@ from sigssl.data.datadir import DECODES, Segment
 from sigssl.data.findings import Finding
 from sigssl.data.io import read_json
 from sigssl.data.matrix import read_matrix, shape
-from sigssl.data.opening import check_file
 from sigssl.data.paths import find, parse_place
+from sigssl.data.psg import SUFFIXES, open_psg
+from sigssl.data.psg_mne import READERS
 from sigssl.data.tables import Tables
-from sigssl.errors import UserError
+from sigssl.errors import MissingExtraError, UserError
 
 Depth = Literal["decode", "header", "none"]
-POLYSOMNOGRAPHY = (".edf", ".bdf", ".rec", ".fif", ".vhdr", ".set")  # read by other means than audio; here only looked for
+POLYSOMNOGRAPHY = tuple(SUFFIXES)
 LABEL_STEP = 0.01  # seconds per token of `phones`
 BLOCK = 30.0  # seconds decoded at a time
 DURATION_TOLERANCE = 0.05  # seconds between utt2dur and the file; tools round to hundredths
 LABEL_TOLERANCE = 5  # labels between `phones` and duration; aligners drop the edges
+EPOCH_TOLERANCE = 0.02  # epochs by which a night may fall short of its stages, from rounding of times
 FRAME_TOLERANCE = 3  # frames between features and duration; windows that reach over the edge are counted differently
 
 
@@ -35,7 +38,8 @@ class Probe(NamedTuple):
     """What opening a recording gave.
 
     Attributes:
-        sample_rate: hertz. channels: how many. duration: seconds; all 0 where it cannot be opened, or is no audio but a night.
+        sample_rate: hertz; 0 where it is a night, whose channels have rates of their own. channels: how many. duration: seconds;
+            all 0 where it cannot be opened.
         fault: what is wrong with it, "" for nothing.
         note: what is odd about it but no fault.
     """
@@ -56,16 +60,26 @@ def probe(path: str, decode: bool) -> Probe:
     """
     try:
         if path.lower().endswith(POLYSOMNOGRAPHY):
-            check_file(path)
-            return Probe(0, 0, 0.0)
+            return _probe_night(path, decode)
         rate, channels, _, duration = audio.info(path)
         note = _cut_ogg(path)
         if decode:
             peak = max(float(np.abs(block).max()) for block in audio.blocks(path, BLOCK, channel="all"))
             note = note or ("is silent: every sample is 0" if peak == 0 else "")
         return Probe(rate, channels, duration, note=note)
+    except MissingExtraError:
+        raise  # no fault of the recording
     except UserError as error:
         return Probe(0, 0, 0.0, fault=str(error).removeprefix(f"{path}: "))
+
+
+def _probe_night(path: str, decode: bool) -> Probe:
+    psg = open_psg(path)
+    if decode:  # EDF stores integers: that it is whole is known without reading them
+        for channel in psg.channels[:1] if path.lower().endswith(tuple(READERS)) else ():
+            for _ in psg.blocks([channel.name], BLOCK):
+                pass
+    return Probe(0, len(psg.channels), psg.duration, note="; ".join(psg.notes))
 
 
 def _cut_ogg(path: str) -> str:
@@ -118,12 +132,14 @@ def check_recordings(tables: Tables, probes: dict[str, Probe], sample_rate: int 
         if seen.fault:
             yield Finding("bad recording", where, f"{path}: {seen.fault.rstrip('.')}", f"{FIX} drops what depends on it", ids=users)
             continue
+        night = not seen.sample_rate
         if seen.note:
-            yield Finding("odd recording", where, f"{path} {seen.note}", "Listen to it", "warning")
+            advice = "See whether that is meant" if night else "Listen to it"
+            yield Finding("odd recording", where, f"{path} {seen.note}", advice, "warning")
         if sample_rate is not None and seen.sample_rate not in (0, sample_rate):
             what = f"{path} has {seen.sample_rate} Hz, {sample_rate} expected"
             yield Finding("sample rate", where, what, f"Resample it, or {FIX} drops what depends on it", ids=users)
-        if seen.channels > 1:
+        if seen.channels > 1 and not night:
             what = f"{path} has {seen.channels} channels; the first is read unless you say otherwise"
             yield Finding("channels", where, what, "Choose with the option channel: an index, mean or all", "warning")
     if sample_rate is None:
@@ -148,7 +164,7 @@ def _mixed_rates(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
 def _outside(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
     for key, segment in tables.segments.items():
         seen = probes.get(segment.recording) if isinstance(segment, Segment) else None
-        if seen is None or not seen.sample_rate or isinstance(segment, str):
+        if seen is None or not seen.duration or isinstance(segment, str):
             continue
         if segment.start >= seen.duration or segment.end > seen.duration + audio.OVERSHOOT:
             what = (
@@ -169,7 +185,7 @@ def durations(tables: Tables, probes: Mapping[str, Probe]) -> dict[str, float]:
     made = {}
     for recording, users in tables.cut_from.items():
         seen = probes.get(recording)
-        if seen is None or not seen.sample_rate:
+        if seen is None or not seen.duration:
             continue
         for key in users:
             segment = tables.segments.get(key)
@@ -195,6 +211,14 @@ def _durations(tables: Tables, probes: dict[str, Probe]) -> Iterator[Finding]:
         if labels and abs(labels - seconds / LABEL_STEP) > LABEL_TOLERANCE:
             what = f"{key!r} has {labels} labels, but lasts {seconds:.3f} s, that is {seconds / LABEL_STEP:.0f} of {LABEL_STEP} s"
             yield Finding("number of labels", tables.where("phones", key), what, "Make one label for each 10 ms", "warning")
+        epochs = len(tables.entries.get("stages", {}).get(key, "").split())
+        if epochs and math.floor(seconds / tables.epoch_length + EPOCH_TOLERANCE) != epochs:
+            what = (
+                f"{key!r} has {epochs} stages, but lasts {seconds:.3f} s, that is {seconds / tables.epoch_length:.2f} epochs of "
+                f"{tables.epoch_length:g} s"
+            )
+            repair = "Cut the segment and the stages to what both cover; epoch_length says how long an epoch is"
+            yield Finding("number of stages", tables.where("stages", key), what, repair)
 
 
 def check_features(tables: Tables, seconds: dict[str, float], decode: bool = False) -> Iterator[Finding]:

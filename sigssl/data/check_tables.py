@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sigssl.data.datadir import spk2utt
 from sigssl.data.findings import Finding
 from sigssl.data.segments import parse_seconds
+from sigssl.data.stages import STAGES, UNSCORED
 from sigssl.data.tables import KEYS, Tables
 
 EMPTY_OK = {"text"}
@@ -168,6 +169,10 @@ def histogram(tables: Tables, file: str) -> Counter[str]:
 
 
 def _labels(tables: Tables) -> Iterator[Finding]:
+    strange = sorted(histogram(tables, "stages").keys() - {*STAGES, UNSCORED})
+    if strange:
+        what = f"{', '.join(map(repr, strange[:8]))} are no stages; expected {' '.join((*STAGES, UNSCORED))}"
+        yield Finding("unknown stages", str(tables.path / "stages"), what, "Write stages as these tokens")
     for file in LABELS:
         counts = histogram(tables, file)
         if not counts:

@@ -88,7 +88,7 @@ class EdfPSG(PSG):
             for signal, first in zip(signals, firsts, strict=True)
         ]
         seconds = self.header.seconds
-        with Path(self.path).open("rb", buffering=0) as file:
+        with self._opened() as file:
             for run in self.runs:
                 low = max(math.floor((start - run.onset) / seconds - 1e-9), 0)
                 high = min(math.ceil((end - run.onset) / seconds + 1e-9), run.records)
@@ -100,14 +100,23 @@ class EdfPSG(PSG):
                         _place(out, at, self._digital(raw, signal), gain, offset)
         return made
 
+    def _opened(self) -> FileIO:
+        try:
+            return FileIO(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be opened: {error.strerror}.") from None
+
     def _raw(self, file: FileIO, record: int, count: int) -> np.ndarray:
         """The bytes of `count` data records."""
         size = self.header.width * self.header.record_samples
         made = np.empty(count * size, np.uint8)
         left = made.data
-        file.seek(self.header.size + record * size)
-        while left and (got := file.readinto(left)):
-            left = left[got:]
+        try:
+            file.seek(self.header.size + record * size)
+            while left and (got := file.readinto(left)):
+                left = left[got:]
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read: {error.strerror}.") from None
         if left:
             raise UserError(f"{self.path}: became shorter while it was read. Fetch it again.")
         return made.reshape(count, size)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from sigssl.data.datadir import CARRIED
+from sigssl.data.datadir import CARRIED, EPOCH_LENGTH, read_epoch_length
 from sigssl.data.findings import Finding
 from sigssl.data.io import Line, read_lines
 from sigssl.data.segments import Segment, parse_segment
+from sigssl.data.stages import EPOCH
 from sigssl.errors import UserError
 
 # file -> what its keys are, in the order in which they are checked
@@ -79,6 +80,12 @@ class Tables:
             for line in lines:
                 numbers.setdefault(line.key, line.number)
         return made
+
+    @cached_property
+    def epoch_length(self) -> float:
+        """Seconds of a sleep epoch."""
+        path = self.path / EPOCH_LENGTH
+        return read_epoch_length(path) if path.exists() else EPOCH
 
     @cached_property
     def base(self) -> str:

@@ -70,10 +70,15 @@ def _facts(tables: Tables, probes: dict[str, Probe]) -> Iterator[str]:
         yield f"{len(speakers)} speakers"
     sound = [seen for seen in probes.values() if seen.sample_rate]
     if sound:
-        hours = sum(durations(tables, probes).values()) / 3600
+        measured = durations(tables, {key: seen for key, seen in probes.items() if seen.sample_rate})
+        hours = sum(measured.values()) / 3600
         rates = ", ".join(f"{n} at {rate} Hz" for rate, n in Counter(s.sample_rate for s in sound).most_common())
         channels = ", ".join(f"{n} with {c} channel(s)" for c, n in Counter(s.channels for s in sound).most_common())
         yield f"{hours:.2f} hours in {len(sound)} recordings: {rates}; {channels}"
+    nights = {key: seen for key, seen in probes.items() if seen.duration and not seen.sample_rate}
+    if nights:
+        channels = ", ".join(f"{n} with {c} channel(s)" for c, n in Counter(s.channels for s in nights.values()).most_common(5))
+        yield f"{sum(durations(tables, nights).values()) / 3600:.2f} hours of {len(nights)} polysomnograms: {channels}"
     commands = sum(value.endswith("|") for value in tables.entries.get("wav.scp", {}).values())
     if commands:
         yield f"{commands} recordings are commands; those that do more than decode a file were not run, so not checked"

@@ -66,6 +66,14 @@ class Clip:
         """Its file, for messages."""
         return self.utterance.path
 
+    @property
+    def held(self) -> bool:
+        """Whether it is in memory, and not to be streamed."""
+        return self.signal is not None
+
+    def about(self) -> None:
+        """Nothing is kept of it but its features."""
+
     def tensors(self) -> Iterator[Float[torch.Tensor, " n"]]:
         """Begin to read it anew, in pieces [n]."""
         _, path, start, end, _, _ = self.utterance

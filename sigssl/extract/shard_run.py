@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +18,34 @@ from sigssl.extract.store import Sink, Tracks
 
 # what a strange recording can raise in a computation; anything else is a fault of the program and must not pass for bad data
 BY_DATA = (UserError, RuntimeError, ValueError, ArithmeticError, OSError)
+
+
+@runtime_checkable
+class Item(Protocol):
+    """What a result belongs to: a clip, or a night."""
+
+    @property
+    def id(self) -> str:
+        """Its utterance id."""
+
+    @property
+    def path(self) -> str:
+        """Its file, for messages."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+
+    @property
+    def notes(self) -> Iterable[str]:
+        """What is worth saying about it, once its result is complete."""
+
+    @property
+    def held(self) -> bool:
+        """Whether its result is complete already, so that what fails from here on is not its fault."""
+
+    def about(self) -> Any:
+        """What the journal keeps of it, None for nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +108,33 @@ def _computed_batch(batch: list[Clip], what: Compute) -> Iterator[Bad | tuple[Cl
 
 def run_shard(shard: Shard, how: Reading, what: Compute, sink: Sink) -> Outcome:
     """Do a shard and write it into `sink`."""
+    return write_results(shard, computed(shard.utterances, how, what), sink)
+
+
+def write_results(shard: Shard, results: Iterable[Bad | tuple[Item, Iterable[Tracks]]], sink: Sink) -> Outcome:
+    """Write a shard's results into `sink` as they come; what fails on the way is set aside."""
+    about: dict[str, Any] = {}
     bad: list[Bad] = []
     notes: Counter[str] = Counter()
     seconds = 0.0
     with sink:
-        for result in computed(shard.utterances, how, what):
+        for result in results:
             if isinstance(result, Bad):
                 bad.append(result)
                 continue
-            clip, pieces = result
+            item, pieces = result
             try:
-                sink.write(clip.id, pieces)
+                sink.write(item.id, pieces)
             except BY_DATA as error:
-                if isinstance(error, OSError) or clip.signal is not None or _is_memory(error):
+                if isinstance(error, OSError) or item.held or _is_memory(error):
                     raise  # a full disk, say: no fault of the recording
-                bad.append(Bad(clip.id, clip.path, str(error)))
+                bad.append(Bad(item.id, item.path, str(error)))
                 continue
-            seconds += clip.seconds
-            notes.update(clip.notes)
+            seconds += item.seconds
+            notes.update(item.notes)
+            told = item.about()
+            if told is not None:
+                about[item.id] = told
     return Outcome(
         shard=shard.number,
         key=shard.key,
@@ -105,6 +143,7 @@ def run_shard(shard: Shard, how: Reading, what: Compute, sink: Sink) -> Outcome:
         seconds=seconds,
         files=sink.files(),
         notes=dict(sorted(notes.items())),
+        about=about,
     )
 
 

