@@ -12,6 +12,7 @@ from sigssl.corpora import folder_psg
 from sigssl.corpora.base import About, Item, speaker_first, token, write_parts
 from sigssl.corpora.psg_tree import write_nights
 from sigssl.data.datadir import DataDir
+from sigssl.data.psg import SUFFIXES as PSG_SUFFIXES
 from sigssl.errors import UserError
 
 ABOUT = About(
@@ -70,7 +71,7 @@ def prepare(
         found = [(path, *named(path.relative_to(root), speaker)) for path in nights]
         return write_nights(out, {"all": folder_psg.items(found, seen, epoch)}, (), minutes, nj)
     if not files or kind == "psg":
-        known = " ".join(sorted({"audio": SUFFIXES, "psg": folder_psg.SUFFIXES}.get(kind, SUFFIXES | folder_psg.SUFFIXES)))
+        known = " ".join(sorted({"audio": SUFFIXES, "psg": PSG_SUFFIXES}.get(kind, SUFFIXES | PSG_SUFFIXES)))
         raise UserError(f"{root}: no {'audio files' if kind == 'audio' else 'recordings'} below it. Known endings: {known}.")
     items = []
     for path in files:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sigssl.corpora.psg_tree import Recorded
 from sigssl.data.edf_header import read_header
+from sigssl.data.psg import SUFFIXES
 from sigssl.errors import UserError
 
-SUFFIXES = frozenset({".edf", ".bdf", ".vhdr", ".set", ".fif", ".rec"})
 # what may follow the name of the recording in the name of its hypnogram, and what it may end in
 AFTER = re.compile(
     r"(?:[-_ .]?(?:hypnogram|hypno|hyp|stages|stage|staging|scoring|sleepscoring|scores|events|annotations|nsrr|profusion|base))?"

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from sigssl.corpora.base import QUARANTINE, token
 from sigssl.data.datadir import DataDir, Segment
-from sigssl.data.edf_header import read_header
-from sigssl.data.hypnogram import Hypnogram, overlap, read_hypnogram, trim
+from sigssl.data.hypnogram import Hypnogram, mask, overlap, read_hypnogram, trim
 from sigssl.data.io import write_json, write_text
+from sigssl.data.psg import open_psg
 from sigssl.data.stages import EPOCH, STAGES, UNSCORED
 from sigssl.errors import UserError
 
@@ -143,11 +143,11 @@ def read_night(night: Recorded, minutes: float) -> Prepared:
     Raises:
         UserError: the recording or the hypnogram cannot be read, or the two do not overlap.
     """
-    header = read_header(night.recording)
-    seconds = header.records * header.seconds
+    psg = open_psg(night.recording)
     if night.hypnogram is None:
-        return Prepared(0.0, None, seconds, None)
-    scored = overlap(read_hypnogram(night.hypnogram, night.epoch, night.scorer, header.start), seconds)
+        return Prepared(0.0, None, psg.duration, None)
+    scored = read_hypnogram(night.hypnogram, night.epoch, night.scorer, psg.start)
+    scored = mask(overlap(scored, psg.duration), psg.gaps)
     if minutes >= 0:
         scored = trim(scored, minutes)
     return Prepared(scored.onset, scored.end, scored.end - scored.onset, scored)
