@@ -32,6 +32,7 @@ VERBS = {
     "embed": "write an encoder's hidden states of a data directory, a folder or files",
     "probe": "train probes on frozen states beside their baselines",
     "stage": "stage nights of sleep: hypnograms, statistics, figures and a report of a folder of recordings",
+    "spectra": "draw spectra and band powers of sleep stages, beside those of other nights",
     "report": "draw and tabulate what a run left in its folder",
 }
 

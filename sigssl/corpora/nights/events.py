@@ -49,7 +49,7 @@ def spindle(rng: np.random.Generator, frequency: float) -> np.ndarray:
     """A waxing and waning burst of 0.5 to 1.6 s, slowing a little; of amplitude 1."""
     seconds = rng.uniform(0.5, 1.6)
     t = np.arange(int(seconds * RATE)) / RATE
-    f = frequency + rng.normal(0, 0.35) - rng.uniform(0.0, 0.6) * (t / seconds - 0.5)
+    f = frequency + rng.normal(0, 0.25) - rng.uniform(0.0, 0.6) * (t / seconds - 0.5)
     return np.asarray(np.hanning(len(t)) * np.sin(2 * np.pi * np.cumsum(f) / RATE + rng.uniform(0, 2 * np.pi)))
 
 
@@ -134,7 +134,7 @@ def draw(stages: np.ndarray, depth: np.ndarray, traits: Traits, rng: np.random.G
     # scorers do not draw the line where the brain does: at a border the next epoch's events may begin already
     blurred = np.where(rng.random(len(stages)) < 0.15, np.roll(stages, -1), stages)
     for at in times(wander * np.choose(blurred, [0.0, 0.15, 1.0, 0.35, 0.05]) * traits.spindles, rng):
-        size = brain * rng.gamma(6.0, 2.2)
+        size = brain * rng.gamma(6.0, 3.0)
         front = rng.uniform(0.4, 1.0)
         canvas.add(at, spindle(rng, traits.spindle + 0.8 * (front < 0.7)), (size * front, size * (1.3 - front), 0.2 * size))
     for at in times(wander * np.choose(blurred, [0.0, 0.1, 1.0, 0.5, 0.0]) * traits.complexes, rng):
