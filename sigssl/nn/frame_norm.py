@@ -57,29 +57,28 @@ class _PlaceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, places: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         rows = _rows(x, places)
-        variance, mean = torch.var_mean(rows.float(), dim=1, correction=0)
+        mean = rows.mean(1, dtype=torch.float32)
+        centred = rows - mean[:, None].to(x.dtype)
+        variance = centred.square().mean(1, dtype=torch.float32)  # torch.var_mean takes four times as long here
         scale = torch.rsqrt(variance + eps)
-        gain = scale * weight
         y = torch.empty_like(x)  # filled through a view, since a view itself could not be changed in place later
-        torch.addcmul((bias - mean * gain)[:, None].to(x.dtype), rows, gain[:, None].to(x.dtype), out=_rows(y, places))
-        ctx.save_for_backward(rows, mean, scale, weight)
+        torch.addcmul(bias.to(x.dtype), centred, (scale * weight)[:, None].to(x.dtype), out=_rows(y, places))
+        ctx.save_for_backward(centred, scale, weight)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        rows, mean, scale, weight = ctx.saved_tensors
-        shape = gradients[0].shape
-        upper = _rows(gradients[0], len(mean))
-        count = rows.shape[1]
+        centred, scale, weight = ctx.saved_tensors
+        upper = _rows(gradients[0], len(scale))
+        count = centred.shape[1]
         total = upper.sum(1, dtype=torch.float32)
-        along = ((upper * rows).sum(1, dtype=torch.float32) - total * mean) * scale  # sum of gradient x normalised
+        along = (upper * centred).sum(1, dtype=torch.float32) * scale  # sum of gradient x normalised
         gain = scale * weight
-        slope = -gain * scale * along / count
-        offset = -gain * total / count - slope * mean
-        back = torch.addcmul(offset[:, None].to(rows.dtype), rows, slope[:, None].to(rows.dtype))
-        back.addcmul_(upper, gain[:, None].to(rows.dtype))
-        return _back(back, shape), along.sum(0), total.sum(0), None, None
+        offset, slope = -gain * total / count, -gain * scale * along / count
+        back = torch.addcmul(offset[:, None].to(upper.dtype), centred, slope[:, None].to(upper.dtype))
+        back.addcmul_(upper, gain[:, None].to(upper.dtype))
+        return _back(back, gradients[0].shape), along.sum(0), total.sum(0), None, None
 
 
 def _rows(x: Tensor, places: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -126,7 +127,11 @@ class TransformerLayer(nn.Module):
         batch, time, dim = x.shape
         query, key, value = self.qkv(x).view(batch, time, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        if mask is None and not dropout and _short(query):
+            weights = (query * query.shape[3] ** -0.5 @ key.transpose(2, 3)).softmax(3)
+            mixed = weights.to(value.dtype) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return self.out(mixed.transpose(1, 2).reshape(batch, time, dim))
 
     def feed(self, x: Tensor) -> Tensor:
@@ -136,6 +141,16 @@ class TransformerLayer(nn.Module):
     def drop(self, x: Tensor) -> Tensor:
         """Dropout while training."""
         return F.dropout(x, self.dropout, self.training)
+
+
+def _short(query: Tensor) -> bool:
+    """Whether plain products beat the fused kernel, which is slow on processors for short inputs and in bfloat16.
+
+    Forward and backward over 20 frames are 1.3 times as fast in float32 and 6 times in bfloat16; over 73 frames 6 times in
+    bfloat16, and no faster in float32.
+    """
+    longest = 32 if query.dtype == torch.float32 else 128
+    return query.device.type == "cpu" and query.shape[2] <= longest
 
 
 class ReconstructionHead(nn.Module):
