@@ -50,6 +50,7 @@ class BandPower(nn.Module):
         scale: what a channel's power is measured in. "zscore": the variance of the filtered channel over the recording given, as
             in the data set; "median": the median over its epochs of the power in all bands, which artefacts move less; "running":
             the mean of the power in all bands up to and including the epoch, which needs no future; "none": square microvolts.
+        night: append all features once more, standardised over the night (:func:`over_the_night`): [E, C * 20].
     """
 
     window: Tensor
@@ -63,18 +64,22 @@ class BandPower(nn.Module):
         highpass: float = 0.5,
         lowpass: tuple[float, ...] | list[float] = (30.0, 30.0, 15.0),
         scale: Scale = "zscore",
+        night: bool = False,
     ) -> None:
         super().__init__()
         if sample_rate < 2 * BANDS[-1][2]:
             raise UserError(f"BandPower: {sample_rate} Hz cannot hold bands up to {BANDS[-1][2]:g} Hz; use at least 60 Hz.")
+        if night and scale == "running":
+            raise UserError("BandPower: night=true needs the whole night, scale='running' looks at the past only: choose one.")
         if epoch_seconds < WINDOW:
             raise UserError(f"BandPower: epochs of {epoch_seconds:g} s are shorter than a window of {WINDOW:g} s.")
         self.sample_rate, self.epoch_seconds, self.highpass = sample_rate, epoch_seconds, highpass
         self.lowpass = list(lowpass)
         self.scale: Scale = scale
+        self.night = night
         self.epoch = round(epoch_seconds * sample_rate)
         self.size = round(WINDOW * sample_rate)
-        self.dim = 2 * len(BANDS) * len(self.lowpass)
+        self.dim = 2 * len(BANDS) * len(self.lowpass) * (2 if night else 1)
         self.register_buffer("window", torch.hamming_window(self.size, periodic=True, dtype=torch.float32), persistent=False)
         kernels = [bandpass_taps(sample_rate, highpass, low) for low in self.lowpass]
         self.register_buffer("taps", torch.from_numpy(np.stack(kernels)).float(), persistent=False)
@@ -114,10 +119,10 @@ class BandPower(nn.Module):
             UserError: not one epoch, or scale "median", which needs the whole night.
         """
         self.check(epoch)
-        if self.scale == "median" or epoch.shape[1] != self.epoch:
+        if self.scale == "median" or self.night or epoch.shape[1] != self.epoch:
             raise UserError(
-                f"BandPower: cannot stream {epoch.shape[1]} samples with scale={self.scale!r}; push epochs of {self.epoch} "
-                "samples, with scale 'running', 'zscore' or 'none'."
+                f"BandPower: cannot stream {epoch.shape[1]} samples with scale={self.scale!r}, night={self.night}; "
+                f"push epochs of {self.epoch} samples, with scale 'running', 'zscore' or 'none'."
             )
         before = None if state is None else state.history
         filtered, history = self.filter_epochs(epoch, before)
@@ -203,7 +208,8 @@ class BandPower(nn.Module):
     ) -> Float[Tensor, "epochs features"]:
         """Log of powers / unit, and shares, channel by channel."""
         shares = powers / powers.sum(-1, keepdim=True).clamp(min=TINY)
-        return torch.cat([(powers / unit[..., None] + TINY).log(), shares], -1).flatten(1)
+        features = torch.cat([(powers / unit[..., None] + TINY).log(), shares], -1).flatten(1)
+        return torch.cat([features, over_the_night(features)], 1) if self.night else features
 
     def rescale(self, stored: Float[Tensor, "epochs features"]) -> Float[Tensor, "epochs features"]:
         """Features of the data set, which are in units of the z-scored recording, in units of this object's `scale`.
@@ -211,7 +217,7 @@ class BandPower(nn.Module):
         Exact for "median" and "running", since these units move with the powers; "zscore" and "none" leave them as they are.
         """
         if self.scale in ("zscore", "none"):
-            return stored
+            return torch.cat([stored, over_the_night(stored)], 1) if self.night else stored
         powers = stored.unflatten(1, (len(self.lowpass), 2 * len(BANDS)))[..., : len(BANDS)].exp()
         return self.assemble(powers, self.unit(powers, floor=0.0))
 
@@ -318,6 +324,12 @@ def _network(count: int) -> list[tuple[int, int]]:
             k //= 2
         p *= 2
     return pairs
+
+
+def over_the_night(features: Float[Tensor, "epochs features"]) -> Float[Tensor, "epochs features"]:
+    """Each feature minus its median, over its interquartile range, over the epochs of a night: where in its night an epoch lies."""
+    quarters = torch.quantile(features, torch.tensor([0.25, 0.5, 0.75], dtype=features.dtype, device=features.device), dim=0)
+    return (features - quarters[1]) / (quarters[2] - quarters[0]).clamp(min=1e-3)
 
 
 def _integral(size: int, sample_rate: int) -> Tensor:
