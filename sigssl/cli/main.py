@@ -33,6 +33,8 @@ VERBS = {
     "probe": "train probes on frozen states beside their baselines",
     "stage": "stage nights of sleep: hypnograms, statistics, figures and a report of a folder of recordings",
     "spectra": "draw spectra and band powers of sleep stages, beside those of other nights",
+    "finetune": "train on labels: sleep stages with temporal context",
+    "score": "evaluate a trained model on labelled data",
     "report": "draw and tabulate what a run left in its folder",
 }
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -74,9 +75,9 @@ def read_feature_nights(root: str | Path) -> list[Night]:
 def _read(root: Path, row: dict[str, str], where: str) -> Night:
     path = root / row["path"]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             features, labels = np.asarray(file["features"], np.float32), np.asarray(file["labels"], np.int64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise UserError(f"{where}: {path} cannot be read ({error}); expected an .npz with `features` and `labels`.") from error
     if features.ndim < 2 or len(features) != len(labels) or not len(labels):
         raise UserError(

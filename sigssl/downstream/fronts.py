@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sigssl.data.scaling import RobustScaler
 from sigssl.errors import UserError
 from sigssl.features.bandpower import BandPower
 
@@ -85,18 +86,18 @@ class EncoderFront(nn.Module):
     """Embeddings of single epochs by an epoch encoder such as NeuroNet's.
 
     Args:
-        encoder: [B, C, S] -> [B, D] with `dim`, `sample_rate`, `channels` (how many) and `epoch_seconds`.
+        encoder: scaled epochs [B, C, S] -> [B, D], with `dim`, `sample_rate`, `channels` (how many) and `epoch_seconds`; its
+            `scaler`, if it has one, brings a whole recording [C, N] of any unit to what it was trained on.
         channels: names of the signal's channels, in order.
-        scaler: brings a signal [C, N] in microvolts to what the encoder was trained on; none if it does so itself.
     """
 
-    def __init__(self, encoder: nn.Module, channels: list[str], scaler: nn.Module | None = None) -> None:
+    def __init__(self, encoder: nn.Module, channels: list[str]) -> None:
         super().__init__()
         if len(channels) != encoder.channels:
             raise UserError(
                 f"EncoderFront: {len(channels)} channels named ({', '.join(channels)}), the encoder has {encoder.channels}."
             )
-        self.encoder, self.channels, self.scaler = encoder, list(channels), scaler
+        self.encoder, self.channels = encoder, list(channels)
         self.epoch = round(float(encoder.epoch_seconds) * int(encoder.sample_rate))  # type: ignore[arg-type]
 
     @property
@@ -114,8 +115,13 @@ class EncoderFront(nn.Module):
         """Length of an epoch."""
         return float(self.encoder.epoch_seconds)  # type: ignore[arg-type]
 
-    def cut(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs channels samples2"]:
-        """A night's whole epochs, scaled.
+    def scale(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "channels samples"]:
+        """The signal as the encoder wants it, by statistics of the recording given."""
+        scaler: RobustScaler | None = getattr(self.encoder, "scaler", None)
+        return signal if scaler is None else scaler(signal)
+
+    def forward(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs features"]:
+        """Embeddings of a night's whole epochs; `signal` in microvolts.
 
         Raises:
             UserError: less than one epoch.
@@ -123,13 +129,18 @@ class EncoderFront(nn.Module):
         epochs = signal.shape[1] // self.epoch
         if not epochs:
             raise UserError(f"EncoderFront: {signal.shape[1]} samples are less than one epoch of {self.epoch}.")
-        signal = signal if self.scaler is None else self.scaler(signal)
-        return signal[:, : epochs * self.epoch].unflatten(1, (epochs, self.epoch)).transpose(0, 1)
-
-    def forward(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs features"]:
-        """Embeddings of a night's whole epochs; `signal` in microvolts."""
-        return torch.cat([self.encoder(block.contiguous()) for block in self.cut(signal).split(BATCH)])
+        cut = self.scale(signal)[:, : epochs * self.epoch].unflatten(1, (epochs, self.epoch)).transpose(0, 1)
+        return torch.cat([self.encoder(block.contiguous()) for block in cut.split(BATCH)])
 
     def step(self, epoch: Float[Tensor, "channels samples"], state: Any = None) -> tuple[Float[Tensor, " features"], Any]:
-        """The embedding of the next epoch; there is nothing to remember."""
-        return self(epoch)[0], None
+        """The embedding of the next epoch, scaled by the mean of the statistics of the epochs so far.
+
+        `forward` scales by statistics of the whole night, which a running night does not have yet: the two come close to one
+        another as the night goes on, and are the same where the encoder has no scaler.
+        """
+        scaler: RobustScaler | None = getattr(self.encoder, "scaler", None)
+        if scaler is None:
+            return self.encoder(epoch[None])[0], None
+        total, count = (torch.zeros(len(epoch), 2, device=epoch.device), 0) if state is None else state
+        total, count = total + scaler.statistics(epoch), count + 1
+        return self.encoder(scaler.apply(epoch, total / count)[None])[0], (total, count)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sigssl.data.io import read_json, whole, write_json
 from sigssl.data.feature_nights import Night, subjects_of
+from sigssl.data.io import read_json, whole, write_json
 from sigssl.data.stages import STAGES
 from sigssl.downstream.logistic import logistic_probabilities
 from sigssl.downstream.sleep_scores import MAIN, Staged, counts_by_subject, difference, score
@@ -45,10 +46,25 @@ class Arm:
 
 @dataclass(frozen=True)
 class Source:
-    """Nights as an arm sees them: features of epochs, or signals and what makes the encoder that is trained along."""
+    """Nights as an arm sees them.
+
+    Attributes:
+        nights: features of epochs, or signals where `tuned` is there.
+        tuned: makes the encoder that is trained along.
+    """
 
     nights: list[Night]
     tuned: Callable[[], Tuned] | None = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the nights' content."""
+        digest = hashlib.sha256()
+        for night in self.nights:
+            digest.update(f"{night.id}\t{night.subject}\n".encode())
+            digest.update(np.ascontiguousarray(night.features).data)
+            digest.update(np.ascontiguousarray(night.stages).data)
+        return digest.hexdigest()
 
 
 def arms_of(heads: Sequence[HeadSettings], settings: SleepSettings, starts: Sequence[str] = ("features",)) -> list[Arm]:
@@ -66,7 +82,7 @@ def arms_of(heads: Sequence[HeadSettings], settings: SleepSettings, starts: Sequ
 
 
 def cross_validate(
-    sources: dict[str, Source],
+    sources: Mapping[str, Callable[[SubjectFold], Source]],
     folds: Sequence[SubjectFold],
     arms: Sequence[Arm],
     settings: SleepSettings,
@@ -76,7 +92,7 @@ def cross_validate(
     """Train and test every arm; what is done already (in `work`, with the same settings) is read, so that a run can go on.
 
     Args:
-        sources: start -> nights; all starts hold the same nights and stages.
+        sources: start -> nights for a fold (each fold may have its own encoder); all hold the same nights and stages.
         folds: checked for leakage.
         arms: what is compared.
         settings: of all.
@@ -93,9 +109,9 @@ def cross_validate(
         for seed in range(settings.seed, settings.seed + seeds):
             staged: list[Staged] = []
             for fold in folds:
-                source = sources[arm.start]
+                source = sources[arm.start](fold)
                 place = work / f"{_slug(arm.name)}-fold{fold.name}-seed{seed}"
-                mark = _fingerprint(arm, fold, settings, seed)
+                mark = _fingerprint(arm, fold, settings, seed, source)
                 tests = [night for night in source.nights if night.subject in fold.test]
                 found = _read(place, mark, tests)
                 if found is None:
@@ -210,12 +226,12 @@ def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def _fingerprint(arm: Arm, fold: SubjectFold, settings: SleepSettings, seed: int) -> str:
+def _fingerprint(arm: Arm, fold: SubjectFold, settings: SleepSettings, seed: int, source: Source) -> str:
     """Of everything that a single run depends on."""
     kept = {
         k: v for k, v in asdict(settings).items() if k not in ("seeds", "fractions", "bootstrap", "split", "folds", "validation")
     }
-    return hashlib.sha256(json.dumps([asdict(arm), asdict(fold), kept, seed], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([asdict(arm), asdict(fold), kept, seed, source.digest], sort_keys=True).encode()).hexdigest()
 
 
 def _read(place: Path, mark: str, tests: Sequence[Night]) -> list[Staged] | None:

@@ -76,7 +76,7 @@ def pooled(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
         "macro_f1": float(f1.mean()),
         "weighted_f1": float(np.average(f1, weights=support)),
         "kappa": kappa(truth, said),
-        "mcc": float(sk.matthews_corrcoef(truth, said)),
+        "mcc": float(sk.matthews_corrcoef(truth, said)) if len(np.union1d(truth, said)) > 1 else 0.0,
         "log_loss": float(-np.log(chosen).mean()),
         "ece": float(ece),
         "stages": {
@@ -126,15 +126,16 @@ def counts_by_subject(nights: Sequence[Staged]) -> tuple[list[str], Int[np.ndarr
     return names, counts
 
 
-def of_counts(counts: Float[np.ndarray, "*draws classes classes"]) -> dict[str, Float[np.ndarray, "*draws"]]:
-    """Accuracy, macro F1 and kappa of confusion counts, for many at a time."""
+def of_counts(counts: Float[np.ndarray, "*draws classes classes"]) -> dict[str, np.ndarray]:
+    """Accuracy, macro F1 and kappa of confusion counts, for many at a time: arrays of shape [*draws]."""
     total = counts.sum((-1, -2))
     rows, columns = counts.sum(-1), counts.sum(-2)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     chance = (rows * columns).sum(-1) / total**2
     accuracy = hits.sum(-1) / total
     f1 = 2 * hits / np.maximum(rows + columns, 1e-12)
-    return {"accuracy": accuracy, "macro_f1": f1.mean(-1), "kappa": (accuracy - chance) / np.maximum(1 - chance, 1e-12)}
+    agreed = (accuracy - chance) / np.maximum(1 - chance, 1e-12)
+    return {"accuracy": np.asarray(accuracy), "macro_f1": np.asarray(f1.mean(-1)), "kappa": np.asarray(agreed)}
 
 
 def intervals(by_subject: tuple[list[str], np.ndarray], bootstrap: int, seed: int) -> dict[str, dict[str, float]]:

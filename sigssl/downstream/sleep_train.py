@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Trained:
     lr: float
     best: int
     kappa: float
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
 
 
 class Corpus:
@@ -63,7 +64,7 @@ class Corpus:
             start, epochs = int(generator.integers(-size + 1, 1)), len(stages)
             for first in range(start, epochs, size):
                 low, high = max(first, 0), min(first + size, epochs)
-                if high - low >= min(SHORTEST, epochs):
+                if high - low >= min(SHORTEST, size, epochs):
                     found.append((number, low, high))
         order = generator.permutation(len(found))
         return [found[i] for i in order]
@@ -133,7 +134,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: factor(min(done + 1, updates)))
     average = Average(model, settings.ema)
     weights = stage_weights(train) if settings.class_weights else None
-    history: list[dict[str, float]] = []
+    history: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Tensor]] | None = None
     for number in range(settings.passes):
         model.train()
@@ -149,7 +150,7 @@ def _train(
             adam.step()
             schedule.step()
             average.update(model)
-            losses.append(float(loss))
+            losses.append(loss.item())
         if not np.isfinite(losses[-1]):
             raise UserError(
                 f"the loss of {arm.name or arm.kind} is {losses[-1]} in pass {number + 1}: use a lower learning rate than {lr:g}."

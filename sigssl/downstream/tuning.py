@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,39 +19,43 @@ class Tuned(nn.Module):
     norm) change by a bit.
 
     Args:
-        encoder: with `dim`, `sample_rate` and `epoch_seconds`.
-        tune: "frozen": nothing is trained; "last_block": the last of the numbered blocks and the norm behind it; "full": all.
+        encoder: with `dim`, `sample_rate` and `epoch_seconds`; `trainable(part)` lists the parameters of a part.
+        tune: "frozen": nothing is trained; "last_block": the last block and the norm behind it; "full": everything.
+
+    Raises:
+        UserError: "last_block" for an encoder that does not say what its last block is.
     """
 
     def __init__(self, encoder: nn.Module, tune: Tune = "frozen") -> None:
         super().__init__()
         self.encoder, self.tune = encoder, tune
-        self.trained = trained_modules(encoder, tune)
-        encoder.requires_grad_(tune == "full")
-        for name in self.trained:
-            encoder.get_submodule(name).requires_grad_(True)
+        known = getattr(encoder, "trainable", None)
+        if known is None and tune == "last_block":
+            raise UserError(f"{type(encoder).__name__} does not say what its last block is (no `trainable`): use frozen or full.")
+        chosen = known(tune) if known is not None else list(encoder.parameters()) if tune == "full" else []
+        kept = {id(parameter) for parameter in chosen}
+        for parameter in encoder.parameters():
+            parameter.requires_grad_(id(parameter) in kept)
         self.dim = int(encoder.dim)  # type: ignore[arg-type]
         self.samples = round(float(encoder.epoch_seconds) * int(encoder.sample_rate))  # type: ignore[arg-type]
         self.eval()
 
     def train(self, mode: bool = True) -> Tuned:
-        """Training mode for what is trained, eval mode for the rest."""
+        """Training mode for modules all of whose parameters are trained, eval mode for the rest."""
         super().train(mode)
-        if self.tune != "full":
-            self.encoder.eval()
-            for name in self.trained:
-                self.encoder.get_submodule(name).train(mode)
+        if mode:
+            _hold(self.encoder)
         return self
 
     def forward(self, x: Float[Tensor, "batch epochs channels samples"]) -> Float[Tensor, "batch epochs dim"]:
-        """Embed windows of epochs of signal."""
+        """Embed windows of epochs of scaled signal."""
         batch, epochs = x.shape[:2]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
             return self.encoder(x.flatten(0, 1)).unflatten(0, (batch, epochs))
 
     @torch.no_grad()
     def embed(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs dim"]:
-        """Embeddings of a night's whole epochs, in eval mode."""
+        """Embeddings of the whole epochs of a scaled night, in eval mode."""
         mode = self.training
         self.eval()
         epochs = signal.shape[1] // self.samples
@@ -63,21 +65,11 @@ class Tuned(nn.Module):
         return out
 
 
-def trained_modules(encoder: nn.Module, tune: Tune) -> list[str]:
-    """Names of the modules that "last_block" trains: the last entry of the last list of blocks, and the norms beside the list.
-
-    Raises:
-        UserError: the encoder has no numbered blocks.
-    """
-    if tune != "last_block":
-        return []
-    lists = [
-        name for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList) and re.search("block|layer", name)
-    ]
-    if not lists:
-        raise UserError(f"{type(encoder).__name__} has no list of blocks: tune=last_block does not apply; use frozen or full.")
-    blocks = lists[-1]
-    last = f"{blocks}.{len(encoder.get_submodule(blocks)) - 1}"  # type: ignore[arg-type]
-    parent = blocks.rpartition(".")[0]
-    beside = [f"{parent}.{n}" if parent else n for n, _ in encoder.get_submodule(parent).named_children() if "norm" in n]
-    return [last, *beside]
+def _hold(module: nn.Module) -> None:
+    """Eval mode for every module below which something is frozen, and for those without parameters beside them."""
+    parameters = list(module.parameters())
+    if parameters and all(parameter.requires_grad for parameter in parameters):
+        return
+    module.training = False
+    for child in module.children():
+        _hold(child)

@@ -211,7 +211,7 @@ class BandPower(nn.Module):
         features = torch.cat([(powers / unit[..., None] + TINY).log(), shares], -1).flatten(1)
         return torch.cat([features, over_the_night(features)], 1) if self.night else features
 
-    def rescale(self, stored: Float[Tensor, "epochs features"]) -> Float[Tensor, "epochs features"]:
+    def rescale(self, stored: Float[Tensor, "epochs features"]) -> Float[Tensor, "epochs wide"]:
         """Features of the data set, which are in units of the z-scored recording, in units of this object's `scale`.
 
         Exact for "median" and "running", since these units move with the powers; "zscore" and "none" leave them as they are.
