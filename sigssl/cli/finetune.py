@@ -21,12 +21,13 @@ def dispatch(verb: str, targets: dict[str, str], example: str, argv: Sequence[st
 
     Raises:
         UserError: no such target.
+        SystemExit: after the help, as for every verb.
     """
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, targets))
         lines = "\n".join(f"  {name:<{width}}  {what}" for name, what in targets.items())
         print(f"usage: sigssl {verb} TARGET [options]\n\ntargets:\n{lines}\n\nexample: {example}")
-        return 0
+        raise SystemExit(0)
     if argv[0] not in targets:
         raise UserError(f"no target {argv[0]!r}; known: {', '.join(targets)}.{nearest(argv[0], targets)}")
     return int(importlib.import_module(f"sigssl.cli.{verb}_{argv[0]}").main(argv[1:]))

@@ -69,7 +69,6 @@ def renamed(nights: list) -> list:
 
 def test_wrong_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "sleeep"]) == 2 and "Did you mean 'sleep'" in capsys.readouterr().err
-    assert main(["finetune", "--help"]) == 0 and "example:" in capsys.readouterr().out
     assert main(["finetune", "sleep", "--data", "x", "--out", "y", "--model", "m"]) == 2
     assert "--model and --store go together" in capsys.readouterr().err
     assert main(["finetune", "sleep", "--data", "x", "--out", "y", "--final", "gru"]) == 2
