@@ -126,7 +126,7 @@ class PSG:
         if not unit:
             raise UserError(
                 f"{self.path}: channel {channel.name!r} does not say its unit. If you know it, give it as assume_unit "
-                f"(--assume-unit uV); a wrong one makes every amplitude wrong by powers of ten."
+                f"(signal.assume_unit=uV, --assume-unit uV); a wrong one makes every amplitude wrong by powers of ten."
             )
         scale = MICROVOLTS.get(unit.replace(" ", "").casefold())
         if scale is None:
