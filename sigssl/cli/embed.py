@@ -19,12 +19,15 @@ def main(argv: Sequence[str]) -> int:
     if args.nj != 1 and not args.dask and args.device == "cpu":
         start_early("sigssl.extract.embed")
     from sigssl.extract.embed import embed, pick_device
+    from sigssl.extract.epochs import embed_nights, is_night_store
     from sigssl.extract.layers import Selection, read_weights
     from sigssl.extract.reading import Reading
     from sigssl.extract.sources import find_utterances
     from sigssl.training.checkpoint import read_meta
 
     device = pick_device(args.device)
+    if is_night_store(args.source):
+        return _nights(embed_nights(args.source[0], args.model, args.out, device=device), args.out)
     weights = read_weights(args.weights) if args.weights else None
     reading = Reading(int(read_meta(args.model)["sample_rate"]), args.channel, resample=args.rate == "resample")
     summary = embed(
@@ -41,6 +44,13 @@ def main(argv: Sequence[str]) -> int:
     return tell(summary)
 
 
+def _nights(bad: dict[str, str], out: str) -> int:
+    for id, why in bad.items():
+        print(f"{id}: {why}")
+    print(f"{out}: one row per epoch in emb.scp; {len(bad)} nights set aside")
+    return 1 if bad else 0
+
+
 def _parser() -> ArgumentParser:
     parser = make_parser(
         "embed",
@@ -50,7 +60,12 @@ def _parser() -> ArgumentParser:
         "sigssl embed --model exp/tera data/test exp/emb --layer all --pool mean",
     )
     add = parser.add_argument
-    add("source", type=str, nargs="+", help="data directory (with wav.scp), folders of audio, audio files, or lists of files")
+    add(
+        "source",
+        type=str,
+        nargs="+",
+        help="data directory (with wav.scp), folders of audio, audio files, lists of files, or a store of nights (a row per epoch)",
+    )
     add("out", type=str, help="output folder: emb.scp and emb.N.ark (or .npy files), emb.json, utt2num_frames, quarantine.tsv")
     add("--model", type=str, required=True, help="run folder, or exported encoder")
     add("--layer", type=str, default="all", help="all, last, weighted (sum over layers), or a number (0 is the input embedding)")

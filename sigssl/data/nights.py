@@ -89,7 +89,7 @@ class EpochDataset(PieceDataset):
         signal = torch.from_numpy(np.ascontiguousarray(rows[:, self._columns].T))
         if self.scaler is None:
             return signal
-        return self.scaler.apply(signal, self._statistics[piece.id.rpartition("#")[0]])
+        return self.scaler.scale(signal, self._statistics[piece.id.rpartition("#")[0]])
 
     def collate(self, items: list[tuple[str, Tensor]]) -> Batch:
         """Epochs [B, C, S]."""
@@ -121,12 +121,13 @@ class EpochDataset(PieceDataset):
         self._rank = np.argsort(self._order, kind="stable")
 
     def _labels(self, data: DataDir, epochs: list[int]) -> Int64[np.ndarray, " items"]:
-        """Stage of each item, -1 where it is unscored or the night has no stages."""
+        """Stage of each item, -1 where it is unscored or the night has no stages for epochs of this length."""
         labels = np.full(sum(epochs), -1, dtype=np.int64)
+        if data.epoch_length != self.rows * self.unit:  # stages of other epochs than these
+            return labels
         begin = 0
         for id, count in zip(self.recordings, epochs, strict=True):
-            recording = id if data.segments is None else data.segments[id].recording
-            stages = to_int(data.stages.get(id) or data.stages.get(recording) or [])[:count]
+            stages = to_int(data.stages.get(id) or [])[:count]
             labels[begin : begin + len(stages)] = stages
             begin += count
         return labels

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sigssl.errors import UserError
 
 
-class RobustScaler:
+class RobustScaler(nn.Module):
     """(x - median) / interquartile range, of each channel over the whole recording; whatever the unit, the result is the same.
 
     Args:
@@ -21,6 +21,7 @@ class RobustScaler:
     """
 
     def __init__(self, clip: float | None = 20.0) -> None:
+        super().__init__()
         if clip is not None and clip <= 0:
             raise UserError(f"RobustScaler: clip is {clip}; expected a positive number of interquartile ranges, or none.")
         self.clip = clip
@@ -43,13 +44,13 @@ class RobustScaler:
         spread = np.where(high > low, high - low, 1.0)
         return torch.from_numpy(np.stack([middle, spread], 1).astype(np.float32)).to(signal.device)
 
-    def apply(
+    def scale(
         self, signal: Float[Tensor, "*batch channels samples"], statistics: Float[Tensor, "*batch channels 2"]
     ) -> Float[Tensor, "*batch channels samples"]:
         """Scale a recording, or a part of it, by the statistics of the whole."""
         scaled = (signal - statistics[..., :1]) / statistics[..., 1:]
         return scaled if self.clip is None else scaled.clamp(-self.clip, self.clip)
 
-    def __call__(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "channels samples"]:
+    def forward(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "channels samples"]:
         """Scale a whole recording [C, N]."""
-        return self.apply(signal, self.statistics(signal))
+        return self.scale(signal, self.statistics(signal))

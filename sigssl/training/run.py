@@ -123,12 +123,14 @@ def export_encoder(out: Path, folder: Path, checkpoint: str | Path = "last", tru
 
 def encoder_meta(config: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     """What an exported encoder says about its making."""
-    train = config["data"]["train"]
+    train, channels = config["data"]["train"], config["data"].get("channels")
+    named = {"channels": channels} if channels else {}
     return {
         "method": config["method"]["class_path"],
         "checkpoint": checkpoint,
         "updates": config["trainer"]["updates"],
-        "data": {"train": train, "sha256": fingerprint(train), "speakers": sorted(set(DataDir.read(train).utt2spk.values()))},
+        "data": {"train": train, "sha256": fingerprint(train), "speakers": sorted(set(DataDir.read(train).utt2spk.values()))}
+        | named,
     }
 
 

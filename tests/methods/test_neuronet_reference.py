@@ -221,12 +221,13 @@ def their_model() -> nn.Module:
 
 
 def test_equals_the_authors_code(golden: NeuroNet) -> None:
-    theirs = their_model()
-    theirs.load_state_dict(filled(theirs.state_dict()))
+    torch.manual_seed(0)
+    theirs, x = their_model(), torch.randn(4, 3000)
+    golden.load_state_dict(from_reference(theirs.state_dict()))
     with contextlib.redirect_stdout(io.StringIO()):
-        reconstruction, contrastive, _ = theirs.train()(signal(), 0.8)
+        reconstruction, contrastive, _ = theirs.train()(x, 0.8)
     (reconstruction + contrastive).backward()
-    out = golden.train()(Batch(signal()[:, None], torch.full((4,), 3000), tuple("abcd"), False, 100), torch.Generator())
+    out = golden.train()(Batch(x[:, None], torch.full((4,), 3000), tuple("abcd"), False, 100), torch.Generator())
     out["loss"].backward()
     torch.testing.assert_close(out["reconstruction"], reconstruction.detach(), rtol=1e-5, atol=0)
     torch.testing.assert_close(out["contrastive"], contrastive.detach(), rtol=1e-3, atol=0)
@@ -235,9 +236,12 @@ def test_equals_the_authors_code(golden: NeuroNet) -> None:
         torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-5)
     mine = {name: p.grad for name, p in golden.named_parameters()}
     gradients = from_reference({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
+    wrong, whole = torch.zeros(()), torch.zeros(())
     for name, value in gradients.items():
-        if name != "project.0.bias":  # in front of a batch norm: 0 but for rounding
-            assert mine[name] is not None and float((mine[name] - value).norm() / value.norm()) < 1e-2, name
+        error = (mine[name] - value).norm()
+        assert float(error) < 0.05 * float(value.norm()) or name == "project.0.bias", name  # that one is rounding: a norm follows
+        wrong, whole = wrong + error.square(), whole + value.square().sum()
+    assert float(wrong / whole) < 1e-8
 
 
 def test_a_checkpoint_of_theirs_is_read(golden: NeuroNet, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, people in (("train", "p0 p1"), ("valid", "p2")):
         kept = {id: row for id, row in stages.items() if id.split("-")[0] in people}
         wav = {id: f"{id}.edf" for id in kept}
-        DataDir(folder / name, wav=wav, utt2spk={id: id.split("-")[0] for id in kept}, stages=kept).write()
+        DataDir(
+            folder / name, wav=wav, utt2spk={id: id.split("-")[0] for id in kept}, stages=kept, epoch_length=float(SECONDS)
+        ).write()
     return folder
 
 
@@ -177,3 +179,37 @@ def test_the_verb_trains_the_tiny_configuration(nights: Path, tmp_path: Path) ->
     words += ["method.init_args.encoder.init_args.hop_seconds=0.5", "method.init_args.encoder.init_args.frame_seconds=1.0"]
     assert main(words) == 0
     assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
+
+
+def test_neighbours_find_the_stages(nights: Path) -> None:
+    """Vectors that tell the tones apart put validation epochs among training epochs of their stage."""
+    from sigssl.training.callbacks.neighbours import measure
+
+    class Spectrum(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.rfft(x[:, 0]).abs()[:, [round(pitch * SECONDS) for pitch in PITCH]]
+
+    found = measure(Spectrum(), dataset(nights), dataset(nights, "valid"))
+    assert found["knn_accuracy"] > 0.9 and found["knn_kappa"] > 0.85 and found["knn_macro_f1"] > 0.8
+    assert set(measure(method().encoder, dataset(nights), dataset(nights, "valid"))) == set(found)
+
+
+def test_embeddings_of_stored_nights(nights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sigssl.data.ark import read_matrix, read_scp
+    from sigssl.training.checkpoint import save_encoder
+
+    encoder = method().encoder.eval()
+    save_encoder(tmp_path / "encoder", encoder, {"data": {"channels": ["Fpz-Cz"]}})
+    words = ["embed", "--model", str(tmp_path / "encoder"), str(nights / "store"), str(tmp_path / "emb"), "--device", "cpu"]
+    assert main(words) == 0 and main(words) == 0, "a second time nothing is left to do"
+    emb = read_scp(tmp_path / "emb" / "emb.scp")
+    assert len(emb) == 6 and StoreInfo.read(tmp_path / "emb", "emb").frame_shift == SECONDS
+    stored = torch.from_numpy(read_matrix(read_scp(nights / "store" / "feats.scp")["p1-n0"])[:, :1].T.copy())
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(read_matrix(emb["p1-n0"])), encoder.epochs(stored))
+    save_encoder(tmp_path / "encoder", method(alpha=0.5, target="raw_patch").encoder.float(), {"data": {"channels": ["EOG"]}})
+    assert main(words) != 0 and "another model or store" in capsys.readouterr().err

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sigssl.data.dataset import Loaded
-from sigssl.training.callbacks import meters
+from sigssl.data.nights import EpochDataset
+from sigssl.training.callbacks import meters, neighbours
 from sigssl.training.callbacks.guard import Guard
 from sigssl.training.callbacks.keeper import Keeper
 from sigssl.training.callbacks.metrics import Row, Sink, sinks
@@ -86,6 +87,7 @@ class Watch(Callback):
             row |= self._measured(trainer, pl_module, batch)
         if self.data.valid is not None and (last or step % self.options.validate_every == 0):
             row |= pl_module.validate(self.data.valid_batches)
+            row |= self._neighbours(trainer, pl_module)
             self._logged, self.data.waited = time.perf_counter(), 0.0  # validation is no part of the training speed
         if row:
             self._record({"step": float(step), "epoch": self._epoch(), **row})
@@ -135,6 +137,14 @@ class Watch(Callback):
         if meters.collapsed(found):
             log.warning("update %d: the encoder's states hardly differ from one another: %s", trainer.global_step, found)
         return found
+
+    def _neighbours(self, trainer: Trainer, task: Task) -> Row:
+        """On the first rank, where both sets are nights."""
+        train, valid = self.data.train, self.data.valid
+        if not (trainer.is_global_zero and isinstance(train, EpochDataset) and isinstance(valid, EpochDataset)):
+            return {}
+        with trainer.precision_plugin.forward_context():
+            return neighbours.measure(task.method.encoder, train, valid)
 
     def _record(self, row: Row) -> None:
         self.row |= row
