@@ -59,7 +59,7 @@ def run(job: Job, say: Say = lambda line: None) -> Ran:
     subjects = subjects_of(nights_of(first))
     folds = read_split(Path(job.settings.split)) if job.settings.split else _folds(subjects, job.settings)
     notes = check_folds(folds, subjects)
-    for source in sources.values():
+    for source in sources.values() if job.compare else ():  # without a test part there is nothing to leak into
         if isinstance(source, EncoderSource):
             for fold in folds:
                 notes += check_folds([fold], subjects, source.pretrained_on(fold))

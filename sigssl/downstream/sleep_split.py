@@ -70,8 +70,13 @@ def save_split(path: Path, folds: Sequence[SubjectFold], **settings: Any) -> str
 
 
 def read_split(path: Path) -> list[SubjectFold]:
-    """Read folds; UserError where the file is no split, or is not what its hash says."""
+    """Read folds; UserError where the file is no split, or is not what its hash says.
+
+    A split.json of `sigssl split`, with parts train, dev and test, is one fold of that name.
+    """
     content = read_json(path)
+    if "parts" in content:
+        return [_one_fold(path, content["parts"])]
     try:
         folds = [SubjectFold(**fold) for fold in content["folds"]]
     except (KeyError, TypeError) as error:
@@ -81,6 +86,15 @@ def read_split(path: Path) -> list[SubjectFold]:
             f"{path}: its folds are not those of its sha256: the file was changed. Remove the sha256 if this was meant."
         )
     return folds
+
+
+def _one_fold(path: Path, parts: dict[str, Any]) -> SubjectFold:
+    """The parts of `sigssl split` as a fold; dev is for validation."""
+    try:
+        train, validation, test = (parts[name]["speakers"] for name in ("train", "dev", "test"))
+    except KeyError as missing:
+        raise UserError(f"{path}: has no part {missing}; expected train, dev and test.") from None
+    return SubjectFold("1", train, validation, test)
 
 
 def check_folds(folds: Sequence[SubjectFold], subjects: Sequence[str], pretrained_on: Sequence[str] | None = None) -> list[str]:
