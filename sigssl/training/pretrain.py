@@ -200,11 +200,13 @@ def _facts(task: Task, module: DataModule, data: DataOptions, trainer: TrainerOp
     plan = module.batching.plan(0)
     per_pass = sum(float(module.train.durations[batch].sum()) for step in plan for batch in step) / len(plan)
     device = engine.strategy.root_device
+    frames: object = getattr(task.method.encoder, "frames", None)
     return {
         "versions": versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "devices": engine.world_size,
         "precision": engine.precision,
+        "frames_per_epoch": frames if isinstance(frames, int) else None,
         "parameters": sum(p.numel() for p in task.method.parameters() if p.requires_grad),
         "encoder_parameters": sum(p.numel() for p in task.method.encoder.parameters()),
         "passes_per_update": task.accumulate,
@@ -224,6 +226,8 @@ def _facts(task: Task, module: DataModule, data: DataOptions, trainer: TrainerOp
 def _introduce(facts: dict[str, Any], say: Callable[[str], None]) -> None:
     data = facts["data"]
     say(f"{facts['parameters']:,} trainable parameters, {facts['encoder_parameters']:,} in the encoder")
+    if facts["frames_per_epoch"]:
+        say(f"{facts['frames_per_epoch']} frames per epoch")
     say(f"{facts['devices']} x {facts['device']}, {facts['precision']}")
     say(
         f"{facts['hours_per_update']:.4g} h of signal per update (in {facts['passes_per_update']} forward passes per device); "
