@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Synthetic speech, offline, from nothing to a report in under 10 minutes on 2 cores:
-# speech and phone labels -> log-mel on disk -> TERA -> embeddings -> phone probe beside its baselines -> egs/mini/exp/report.
+# Made speech and made nights, offline, from nothing to a report in under 15 minutes on 2 cores:
+# speech and phone labels -> log-mel on disk -> TERA -> embeddings -> phone probe beside its baselines;
+# scored nights -> signals on disk -> NeuroNet -> Mamba head over the night -> a new night staged; egs/mini/exp/report.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 nj=2                              # option: worker processes
-size=small                        # option: of the model: base, small or tiny
+size=small                        # option: of TERA: base, small or tiny
 hours=0.6                         # option: of speech to make
 speakers=24                       # option: voices; 70 % of them train
+night_hours=2                     # option: length of each of the four nights
 data=egs/mini/data                # option: folder of the data directories
 exp=egs/mini/exp                  # option: folder of everything that is made
 conf=egs/mini/conf/tera.yaml      # option: YAML laid over recipes/conf/tera/$size.yaml
 . recipes/lib.sh
 options "$@"
-. recipes/env.sh demo
+. recipes/env.sh demo sleep
 method=tera name=tera train=train dev=dev test=test features=recipes/conf/features/logmel.yaml
 
 stage prepare --out "$data/train" -- sigssl prepare synthetic "$data" --hours "$hours" --speakers "$speakers" --nj "$nj"
@@ -21,6 +23,12 @@ stage embed --in "$exp/tera/encoder" --in "$data/test" --out "$exp/embeddings/em
     sigssl embed --model "$exp/tera" "$data/test" "$exp/embeddings" --layer last --pool none --nj "$nj" --overwrite
 target=phones level=frame
 . recipes/probe.sh
-stage report --in "$exp/tera/metrics.json" --in "$exp/probe_phones" --out "$exp/report/REPORT.md" -- \
+
+new=$data/new_night/sleep-cassette reference=$new data=$data/nights conf=egs/mini/conf/neuronet.yaml size=tiny
+signal="signal.channels=[Fpz-Cz]" head=bimamba passes=12
+stage prepare-nights --out "$data/all" -- sigssl prepare synthetic_psg "$data" --nights 4 --subjects 4 --hours "$night_hours" --nj "$nj"
+stage prepare-new-night --out "$new" -- sigssl prepare synthetic_psg "${new%/*}" --nights 1 --hours "$night_hours" --seed 1
+. recipes/stager.sh
+stage report --in "$exp/tera/metrics.json" --in "$exp/probe_phones" --in "$exp/neuronet/metrics.json" --out "$exp/report/REPORT.md" -- \
     sigssl report "$exp" --out "$exp/report"
-finish "$exp/report/REPORT.md"
+finish "$exp/report/REPORT.md and $exp/staged/index.html"

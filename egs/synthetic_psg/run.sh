@@ -15,6 +15,7 @@ heads=egs/synthetic_psg/conf/heads.yaml   # option: YAML laid over recipes/conf/
 . recipes/lib.sh
 options "$@"
 . recipes/env.sh sleep
+ssl=train # pretrained on without labels; some of it is labelled for the heads
 signal="signal.channels=[Fpz-Cz]"
 
 stage prepare --out "$data/all/wav.scp" -- \
