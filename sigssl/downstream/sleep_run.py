@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sigssl.data.datadir import DataDir
 from sigssl.data.feature_nights import Night, read_feature_nights, subjects_of
@@ -48,6 +48,14 @@ class Ran:
     stager: Path | None
 
 
+class Compared(NamedTuple):
+    """What a comparison found, and the hash of its folds."""
+
+    metrics: dict[str, Any] | None
+    staged: dict[str, list[list[Staged]]]
+    split: str | None
+
+
 def run(job: Job, say: Say = lambda line: None) -> Ran:
     """Compare and keep; the folds are written to `out/split.json`, results of single runs to `out/runs`.
 
@@ -57,24 +65,28 @@ def run(job: Job, say: Say = lambda line: None) -> Ran:
     sources = open_sources(job)
     first = next(iter(sources.values()))
     subjects = subjects_of(nights_of(first))
+    job.out.mkdir(parents=True, exist_ok=True)
+    compared = compare(job, sources, subjects, say) if job.compare else Compared(None, {}, None)
+    stager = keep(job, first, subjects, compared.split, compared.metrics, say) if job.final is not None else None
+    return Ran(compared.metrics, compared.staged, stager)
+
+
+def compare(job: Job, sources: dict[str, AnySource], subjects: list[str], say: Say) -> Compared:
+    """Cross-validate every arm over the folds, which are checked for leakage and saved first."""
     folds = read_split(Path(job.settings.split)) if job.settings.split else _folds(subjects, job.settings)
     notes = check_folds(folds, subjects)
-    for source in sources.values() if job.compare else ():  # without a test part there is nothing to leak into
+    for source in sources.values():
         if isinstance(source, EncoderSource):
             for fold in folds:
                 notes += check_folds([fold], subjects, source.pretrained_on(fold))
-    job.out.mkdir(parents=True, exist_ok=True)
     save_split(job.out / "split.json", folds, seed=job.settings.seed)
-    metrics, done = None, {}
-    if job.compare:
-        arms = arms_of(job.heads, job.settings, list(sources))
-        work = job.out / "runs"
-        work.mkdir(exist_ok=True)
-        done = cross_validate(sources, folds, arms, job.settings, work, say)
-        metrics = summarise(done, folds, arms, job.settings, work, sorted(set(notes)))
-        metrics["data"] = {"nights": job.data, "model": job.model, "store": job.store, "channels": job.channels}
-    stager = keep(job, first, subjects, split_hash(folds), metrics, say) if job.final is not None else None
-    return Ran(metrics, done, stager)
+    arms = arms_of(job.heads, job.settings, list(sources))
+    work = job.out / "runs"
+    work.mkdir(exist_ok=True)
+    done = cross_validate(sources, folds, arms, job.settings, work, say)
+    metrics = summarise(done, folds, arms, job.settings, work, sorted(set(notes)))
+    metrics["data"] = {"nights": job.data, "model": job.model, "store": job.store, "channels": job.channels}
+    return Compared(metrics, done, split_hash(folds))
 
 
 def open_sources(job: Job) -> dict[str, AnySource]:
@@ -83,7 +95,7 @@ def open_sources(job: Job) -> dict[str, AnySource]:
         return {"features": BandPowerSource(read_feature_nights(job.data), job.settings)}
     data, store = DataDir.read(job.data), Path(job.store)
     made: dict[str, AnySource] = {"pretrained": EncoderSource(job.model, data, store, job.channels, job.settings)}
-    if job.settings.scratch:
+    if job.settings.scratch and job.compare:
         made["scratch"] = EncoderSource(job.model, data, store, job.channels, job.settings, untrained=True)
     return made
 
@@ -93,7 +105,7 @@ def nights_of(source: AnySource) -> list[Night]:
     return source.source.nights if isinstance(source, BandPowerSource) else source.nights
 
 
-def keep(job: Job, source: AnySource, subjects: list[str], split: str, metrics: dict[str, Any] | None, say: Say) -> Path:
+def keep(job: Job, source: AnySource, subjects: list[str], split: str | None, metrics: dict[str, Any] | None, say: Say) -> Path:
     """Train the head `job.final` on all subjects but a validation part, and save it with its front.
 
     Raises:

@@ -54,8 +54,18 @@ def test_recipes_hold_no_python() -> None:
 
 def test_conf_of_a_data_set_holds_differences_only() -> None:
     """No egs configuration repeats a value of the shared one that it is laid over."""
-    for path in (ROOT / "egs").glob("*/conf/tera.yaml"):
-        base = yaml.safe_load((ROOT / "recipes/conf/tera/small.yaml").read_text(encoding="utf-8"))
+    bases = {
+        "tera": "tera/small",
+        "heads": "sleep/encoder",
+        "synthetic_psg/neuronet": "neuronet/tiny",
+        "mini/neuronet": "neuronet/tiny",
+        "sleep_edf/neuronet": "neuronet/t",
+    }
+    for path in (ROOT / "egs").glob("*/conf/*.yaml"):
+        name = next((name for name in (f"{path.parent.parent.name}/{path.stem}", path.stem) if name in bases), None)
+        if name is None:
+            continue
+        base = yaml.safe_load((ROOT / f"recipes/conf/{bases[name]}.yaml").read_text(encoding="utf-8"))
         assert not list(repeated(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, base)), path
 
 
