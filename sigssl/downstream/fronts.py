@@ -143,4 +143,4 @@ class EncoderFront(nn.Module):
             return self.encoder(epoch[None])[0], None
         total, count = (torch.zeros(len(epoch), 2, device=epoch.device), 0) if state is None else state
         total, count = total + scaler.statistics(epoch), count + 1
-        return self.encoder(scaler.apply(epoch, total / count)[None])[0], (total, count)
+        return self.encoder(scaler.scale(epoch, total / count)[None])[0], (total, count)
