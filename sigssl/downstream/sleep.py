@@ -67,8 +67,10 @@ class Source:
         return digest.hexdigest()
 
 
-def arms_of(heads: Sequence[HeadSettings], settings: SleepSettings, starts: Sequence[str] = ("features",)) -> list[Arm]:
-    """Heads x fractions x starts, and logistic regression where it is asked for."""
+def arms_of(
+    heads: Sequence[HeadSettings], settings: SleepSettings, starts: Sequence[str] = ("features",), plain: str = "features"
+) -> list[Arm]:
+    """Heads x fractions x starts, and logistic regression on what `plain` gives where it is asked for."""
     made = []
     for head in heads:
         for fraction in settings.fractions:
@@ -77,7 +79,10 @@ def arms_of(heads: Sequence[HeadSettings], settings: SleepSettings, starts: Sequ
                 name += f", {fraction:.0%} of subjects" if len(settings.fractions) > 1 else ""
                 made.append(Arm(name + (f", {start}" if len(starts) > 1 else ""), head, fraction, start))
     if settings.logistic >= 0:
-        made.append(Arm(f"{LOGISTIC}, ±{settings.logistic} epochs", None, 1.0, starts[0]))
+        for fraction in settings.fractions:
+            name = f"{LOGISTIC}, ±{settings.logistic} epochs" + (f", {plain}" if plain not in starts else "")
+            name += f", {fraction:.0%} of subjects" if len(settings.fractions) > 1 else ""
+            made.append(Arm(name, None, fraction, plain))
     return made
 
 

@@ -13,14 +13,15 @@ from sigssl.data.split import shuffled
 from sigssl.downstream.sleep import arms_of, cross_validate, summarise
 from sigssl.downstream.sleep_scores import MAIN, Staged
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
-from sigssl.downstream.sleep_sources import FOLD, BandPowerSource, EncoderSource
+from sigssl.downstream.sleep_sources import FOLD, BandPowerSource, EncoderSource, StoredBandPowerSource
 from sigssl.downstream.sleep_split import SubjectFold, check_folds, make_folds, read_split, save_split, split_hash
 from sigssl.downstream.sleep_train import train_head
 from sigssl.downstream.stager import SECTION, Stager, save_stager
 from sigssl.errors import UserError
 
 Say = Callable[[str], None]
-AnySource = BandPowerSource | EncoderSource
+AnySource = BandPowerSource | EncoderSource | StoredBandPowerSource
+POWERS = "band powers"  # the start of logistic regression beside an encoder
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def compare(job: Job, sources: dict[str, AnySource], subjects: list[str], say: S
             for fold in folds:
                 notes += check_folds([fold], subjects, source.pretrained_on(fold))
     save_split(job.out / "split.json", folds, seed=job.settings.seed)
-    arms = arms_of(job.heads, job.settings, list(sources))
+    arms = arms_of(job.heads, job.settings, [start for start in sources if start != POWERS], list(sources)[-1])
     work = job.out / "runs"
     work.mkdir(exist_ok=True)
     done = cross_validate(sources, folds, arms, job.settings, work, say)
@@ -94,15 +95,18 @@ def open_sources(job: Job) -> dict[str, AnySource]:
     if job.model is None or job.store is None:
         return {"features": BandPowerSource(read_feature_nights(job.data), job.settings)}
     data, store = DataDir.read(job.data), Path(job.store)
-    made: dict[str, AnySource] = {"pretrained": EncoderSource(job.model, data, store, job.channels, job.settings)}
+    first = EncoderSource(job.model, data, store, job.channels, job.settings)
+    made: dict[str, AnySource] = {"pretrained": first}
     if job.settings.scratch and job.compare:
         made["scratch"] = EncoderSource(job.model, data, store, job.channels, job.settings, untrained=True)
+    if job.settings.logistic >= 0 and job.compare:
+        made[POWERS] = StoredBandPowerSource(first.nights, first.sample_rate, first.epoch_seconds)
     return made
 
 
 def nights_of(source: AnySource) -> list[Night]:
     """The nights, for their subjects and stages."""
-    return source.source.nights if isinstance(source, BandPowerSource) else source.nights
+    return source.nights if isinstance(source, EncoderSource) else source.source.nights
 
 
 def keep(job: Job, source: AnySource, subjects: list[str], split: str | None, metrics: dict[str, Any] | None, say: Say) -> Path:
@@ -124,6 +128,7 @@ def keep(job: Job, source: AnySource, subjects: list[str], split: str | None, me
     if isinstance(source, BandPowerSource):
         front = source.front()
     else:
+        assert isinstance(source, EncoderSource)
         front = source.front(None if trained.front is None else trained.front.encoder)
     stager = Stager(front, trained.head, trained.temperature).eval()
     meta: dict[str, Any] = {

@@ -47,6 +47,25 @@ class BandPowerSource:
         return BandPowerFront(self.features, CHANNELS)
 
 
+class StoredBandPowerSource:
+    """Band powers of the stored signals that an encoder sees, for the baseline beside it.
+
+    Args:
+        nights: signals [C, N] in microvolts with their stages.
+        sample_rate: hertz.
+        epoch_seconds: length of an epoch.
+    """
+
+    def __init__(self, nights: Sequence[Night], sample_rate: int, epoch_seconds: float) -> None:
+        lowpass = [30.0] * nights[0].features.shape[0]
+        powers = BandPower(sample_rate, epoch_seconds, lowpass=lowpass, scale="median")
+        self.source = Source([n.with_features(powers(torch.from_numpy(n.features))[: len(n.stages)].numpy()) for n in nights])
+
+    def __call__(self, fold: SubjectFold) -> Source:
+        """The same for every fold."""
+        return self.source
+
+
 def seen_through(features: BandPower, night: Night) -> Night:
     """A night of the data set with its powers in the units of `features`."""
     return night.with_features(features.rescale(torch.from_numpy(night.features)).numpy())
@@ -83,6 +102,7 @@ class EncoderSource:
         if len(self.channels) != first.channels:
             taken = ", ".join(self.channels)
             raise UserError(f"{store}: channels {taken} are taken, the encoder has {first.channels}: name them with --channels.")
+        self.sample_rate, self.epoch_seconds = int(first.sample_rate), float(first.epoch_seconds)
         self._kept: tuple[str, Source] | None = None
 
     def path(self, fold: SubjectFold) -> str:
