@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def make() -> ArgumentParser:
     parser.add_argument("--test", type=str | None, default=None, help="Data directory to test on, once.")
     parser.add_argument("--data", type=str | None, default=None, help="Data directory for cross-validation.")
     parser.add_argument("--folds", type=str | int, default="loso", help="With --data: loso (leave one speaker out) or a number.")
+    parser.add_argument(
+        "--store", type=str | None, default=None, help="Folder of stored signals (EEG) to probe in place of the recordings."
+    )
     parser.add_argument("--out", type=str, required=True, help="Folder for metrics.json, table.md, predictions.tsv, figures.")
     parser.add_argument("--device", type=str, default="auto", help="Where encoders run: auto, cpu, cuda, cuda:1 ...")
     parser.add_class_arguments(ProbeSettings, nested_key=None)
@@ -46,9 +50,10 @@ def main(argv: Sequence[str]) -> int:
 
     from sigssl.data.datadir import DataDir
     from sigssl.data.io import write_json, write_text
-    from sigssl.downstream.arms import make_arms
+    from sigssl.downstream.arms import make_arms, on_store
     from sigssl.downstream.probe import run
     from sigssl.downstream.problem import read_problem
+    from sigssl.downstream.stored import Store
     from sigssl.downstream.summary import predictions, summarise
     from sigssl.reports.probe import draw, probe_page
     from sigssl.reports.tables import results
@@ -56,6 +61,10 @@ def main(argv: Sequence[str]) -> int:
     parts = {part: DataDir.read(place) for part, place in places.items()}
     problem = read_problem(parts, settings, str(words.folds) if "all" in parts else "")
     arms = make_arms(words.model, settings)
+    if words.store is not None:
+        if settings.level != "utterance":
+            raise UserError("--store is for utterances (windows of EEG) as a whole: level utterance.")
+        problem, arms = replace(problem, store=Store(Path(words.store))), on_store(arms)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".states.", dir=out) as scratch:
         outcome = run(problem, arms, settings, Path(scratch), words.device, say=lambda line: print(line, flush=True))

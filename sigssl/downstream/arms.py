@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sigssl.config import build, describe
+from sigssl.downstream import stored
 from sigssl.downstream.protocol import Fold
 from sigssl.downstream.settings import ProbeSettings
 from sigssl.errors import UserError, nearest
@@ -58,6 +59,7 @@ class Arm:
         pool: pooling of utterances.
         segments: parts in time that are pooled apart.
         model_for: folder of the trained model of a fold; None for baselines.
+        rows_for: where the arm takes stored signals: what makes a row of each, in a fold; None: the encoder reads recordings.
     """
 
     name: str
@@ -67,12 +69,13 @@ class Arm:
     pool: str
     segments: int
     model_for: Callable[[Fold], str] | None = None
+    rows_for: Callable[[Fold], stored.Rows] | None = None
 
 
 # name -> derivatives, parts in time that are pooled apart
 LOGMEL = {"logmel": (0, 1), "logmel-thirds": (0, 3), "logmel-deltas": (2, 1), "logmel-deltas-thirds": (2, 3)}
 MFCC_ARM, UNTRAINED = "mfcc", "untrained"
-BASELINES = (*LOGMEL, MFCC_ARM, UNTRAINED)
+BASELINES = (*LOGMEL, MFCC_ARM, UNTRAINED, *stored.SURFACE)
 
 
 def make_arms(models: list[str], settings: ProbeSettings) -> list[Arm]:
@@ -90,6 +93,8 @@ def make_arms(models: list[str], settings: ProbeSettings) -> list[Arm]:
     for baseline in settings.baselines:
         if baseline in LOGMEL or baseline == MFCC_ARM:
             arms.append(surface_arm(baseline, settings))
+        elif baseline in stored.SURFACE:
+            arms.append(stored_arm(baseline, settings))
         elif baseline == UNTRAINED:
             if not models:
                 raise UserError("baseline 'untrained' is the model with random weights: name a --model.")
@@ -99,6 +104,34 @@ def make_arms(models: list[str], settings: ProbeSettings) -> list[Arm]:
     if not arms:
         raise UserError("nothing to probe: name a --model or a baseline.")
     return arms
+
+
+def on_store(arms: list[Arm]) -> list[Arm]:
+    """The same arms on stored signals: models must be encoders of epochs.
+
+    Raises:
+        UserError: an arm that needs sound.
+    """
+    sound = [arm.name for arm in arms if arm.name in LOGMEL or arm.name == MFCC_ARM]
+    if sound:
+        raise UserError(
+            f"baseline {sound[0]!r} is for sound; on a store of signals choose of {', '.join(stored.SURFACE)}, untrained."
+        )
+    return [arm if arm.rows_for is not None else replace(arm, rows_for=_encoded(arm)) for arm in arms]
+
+
+def _encoded(arm: Arm) -> Callable[[Fold], stored.Rows]:
+    return lambda fold: stored.encoded(arm.encoder_for(fold))
+
+
+def stored_arm(name: str, settings: ProbeSettings) -> Arm:
+    """A baseline on stored signals; needs --store."""
+
+    def no_encoder(fold: Fold) -> Encoder:
+        raise UserError(f"baseline {name!r} reads stored signals: name them with --store.")
+
+    rows = stored.SURFACE[name]
+    return Arm(name, stored.WHAT[name], no_encoder, lambda fold: "", settings.pool, 1, rows_for=lambda fold: rows)
 
 
 def model_arm(path: str, name: str, settings: ProbeSettings) -> Arm:

@@ -116,6 +116,10 @@ def pretraining_notes(arm: Arm, problem: Problem, settings: ProbeSettings) -> li
 
 def states(arm: Arm, fold: Fold, problem: Problem, settings: ProbeSettings, scratch: Path, device: str) -> Examples:
     """The examples that an arm makes of all items."""
+    if problem.store is not None and arm.rows_for is not None:
+        x = problem.store.rows(problem.utterances, arm.rows_for(fold))
+        spans = np.stack([np.arange(len(x)), np.arange(len(x)) + 1], axis=1)
+        return Examples(x, problem.targets(spans, None), spans, len(problem.classes))
     encoder = arm.encoder_for(fold)
     if settings.level == "utterance":
         x = pooled_states(encoder, problem.utterances, arm.pool, arm.segments, device)

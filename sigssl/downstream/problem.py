@@ -12,6 +12,7 @@ from sigssl.data.datadir import DataDir, Utterance
 from sigssl.downstream.protocol import Fold, Item, fixed_parts, k_folds, leave_one_speaker_out
 from sigssl.downstream.settings import ProbeSettings
 from sigssl.downstream.states import align_labels
+from sigssl.downstream.stored import Store
 from sigssl.errors import UserError
 
 UNSCORED = "?"  # a frame without a label
@@ -28,6 +29,7 @@ class Problem:
         classes: sorted names; class number = position.
         folds: who is trained, selected and tested on.
         notes: what a reader of the numbers should know (utterances left out, shared speakers ...).
+        store: stored signals of the utterances, where the arms read those and not the recordings.
     """
 
     items: list[Item]
@@ -36,6 +38,7 @@ class Problem:
     classes: list[str]
     folds: list[Fold]
     notes: list[str]
+    store: Store | None = None
 
     def numbers(self, labels: Sequence[str]) -> np.ndarray:
         """Class numbers; -1 for classes that training does not know, -2 for unscored frames."""

@@ -40,7 +40,8 @@ class ProbeSettings:
         part: share of the training data that is held out where `inner` is part, or where no dev data are given.
         shared_speakers: allow speakers of the training data in the test data (always so where the target is the speaker).
         transductive: allow encoders that were pretrained on recordings of the test speakers.
-        baselines: arms beside the models: logmel, logmel-thirds, logmel-deltas, logmel-deltas-thirds, mfcc, untrained.
+        baselines: arms beside the models: logmel, logmel-thirds, logmel-deltas, logmel-deltas-thirds, mfcc, untrained; on a store
+            of signals (--store) logpower, waveform, untrained.
         bootstrap: resamples of the test speakers for the 95 % interval.
         max_frames: frame level: training frames at most; utterances are drawn at random until they are reached.
         seed: of splits, initial values, batches and resampling.
