@@ -4,7 +4,7 @@
 #   data, exp, all (data directory of windows), people (or empty: all), method, size, conf, features, nj
 stage features --in "$all/segments" --in "$features" --out "$exp/feats/feats.scp" -- \
     sigssl features --config "$features" "$all" "$exp/feats" --nj "$nj" --overwrite
-[ -n "$people" ] || people=$(cut -d' ' -f1 "$all/spk2utt" 2>/dev/null | tr '\n' ' ')
+[ -n "$people" ] || [ ! -f "$all/spk2utt" ] || people=$(cut -d' ' -f1 "$all/spk2utt" | tr '\n' ' ')
 dev='' folds="--folds loso" model="{fold}"
 if [ "$(wc -w <<< "$people")" -ge 3 ]; then
     for person in $people; do
