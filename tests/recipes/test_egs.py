@@ -59,6 +59,7 @@ def test_conf_of_a_data_set_holds_differences_only() -> None:
         "heads": "sleep/encoder",
         "synthetic_psg/neuronet": "neuronet/tiny",
         "mini/neuronet": "neuronet/tiny",
+        "dreams/neuronet": "neuronet/tiny",
         "sleep_edf/neuronet": "neuronet/t",
     }
     for path in (ROOT / "egs").glob("*/conf/*.yaml"):
