@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigssl.corpora import synthetic_psg
@@ -43,6 +43,7 @@ def test_fit_counts_what_follows_what() -> None:
         dynamics.fit([list("WWW?")])
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 400), st.integers(0, 2**32), st.sampled_from([1.0, 2.5, 20.0]))
 def test_drawn_nights_are_as_long_as_asked(epochs: int, seed: int, speed: float) -> None:
     made = dynamics.draw(STATISTICS["dynamics"], epochs, np.random.default_rng(seed), speed)
