@@ -35,6 +35,7 @@ VERBS = {
     "spectra": "draw spectra and band powers of sleep stages, beside those of other nights",
     "finetune": "train on labels: sleep stages with temporal context",
     "score": "evaluate a trained model on labelled data",
+    "agreement": "compare two scorings of the same nights: kappa, scores by stage, Bland-Altman of the sleep statistics",
     "report": "draw and tabulate what a run left in its folder",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from sigssl.downstream.fronts import BandPowerFront
 from sigssl.downstream.night import Spectrogram, StagedNight, Window, around_sleep, spectrogram
 from sigssl.downstream.stager import Stager
 from sigssl.errors import UserError
+from sigssl.extract.parallel import in_threads
 
 SHORTEST = 300.0  # seconds below which a result is hardly of use (as YASA warns)
 LONGEST = 14.0  # hours of a night, beyond which its whole record is no time in bed
@@ -124,13 +126,21 @@ def probabilities_of(stager: Stager, signal: np.ndarray, causal: bool) -> np.nda
     Raises:
         UserError: `causal` with a stager that needs the whole night.
     """
-    device = next(stager.parameters()).device
-    tensor = torch.from_numpy(signal).to(device).T
-    if not causal:
-        return stager.stage(tensor).cpu().numpy().astype(np.float32)
+    if causal:
+        stager.stream()  # refused here, before anything is computed
+    tensor = torch.from_numpy(np.ascontiguousarray(signal.T)).to(next(stager.parameters()).device)
+    job = functools.partial(_streamed if causal else _whole, stager)
+    small = causal or isinstance(stager.front, BandPowerFront)  # so little work that threads would mostly wait for one another
+    return in_threads(job, 1 if small else torch.get_num_threads(), tensor).cpu().numpy().astype(np.float32)
+
+
+def _whole(stager: Stager, signal: torch.Tensor) -> torch.Tensor:
+    return stager.stage(signal)
+
+
+def _streamed(stager: Stager, signal: torch.Tensor) -> torch.Tensor:
     stream, size = stager.stream(), round(stager.epoch_seconds * stager.sample_rate)
-    rows = [stream.push(tensor[:, at : at + size]) for at in range(0, tensor.shape[1] - size + 1, size)]
-    return torch.stack(rows).cpu().numpy().astype(np.float32)
+    return torch.stack([stream.push(signal[:, at : at + size]) for at in range(0, signal.shape[1] - size + 1, size)])
 
 
 def flat_epochs(stager: Stager, signal: np.ndarray) -> np.ndarray:

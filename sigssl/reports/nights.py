@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import json
 import traceback
@@ -104,6 +105,7 @@ class NightJob:
         review = write_files(night, folder, self.settings.review_below)
         if self.figure:
             draw_night(night, folder / FIGURE)
+            gc.collect()  # a figure refers to itself: left alone, those of several nights would wait in memory together
         facts = summary(night, self.settings.review_below, review) | {"person": recording.person or recording.name, KEY: key}
         facts["reference_hypnogram"] = night.reference
         write_text(folder / "index.html", night_page(facts, review, self.figure))

@@ -90,7 +90,7 @@ def pair_references(paths: Sequence[Path], reference: str) -> tuple[dict[Path, P
     if not place.is_dir():
         raise UserError(f"--reference {reference}: no such file or folder.")
     recordings = {path.resolve() for path in paths}
-    files = [path for path in _walk(place) if path.suffix.lower() in SCORED and path.resolve() not in recordings]
+    files = [path for path in files_below(place) if path.suffix.lower() in SCORED and path.resolve() not in recordings]
     pairs, aside = pair(paths, files, lambda path: pairing_key(path.stem))
     notes = [
         f"reference of {one.path.name}: {one.reason}" for one in aside if one.path in set(paths) or "no way to tell" in one.reason
@@ -123,13 +123,13 @@ def _paths(places: Iterable[str]) -> list[Path]:
     for place in map(Path, places):
         if not place.exists():
             raise UserError(f"{place}: no such file or folder.")
-        inside = [path for path in _walk(place) if path.suffix.lower() in SUFFIXES and not _is_hypnogram(path)]
+        inside = [path for path in files_below(place) if path.suffix.lower() in SUFFIXES and not _is_hypnogram(path)]
         for path in inside if place.is_dir() else [place]:
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
 
-def _walk(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Files below a folder, sorted; hidden ones are passed over."""
     if not folder.is_dir():
         return []
