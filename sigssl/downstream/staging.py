@@ -110,8 +110,12 @@ def stage_recording(
 
 
 def find_montage(stager: Stager, settings: StagingSettings, model: dict[str, Any]) -> Montage:
-    """The montage that the settings name, or the model, with the stager's channels."""
-    return Montage.read(settings.montage or model.get("meta", {}).get("montage") or "sleep_edf").select(stager.channels)
+    """The stager's channels in the montage that the settings name, or the model; else in Sleep-EDF's, or by their plain names."""
+    named = settings.montage or model.get("meta", {}).get("montage")
+    if named:
+        return Montage.read(named).select(stager.channels)
+    usual = Montage.read("sleep_edf")
+    return usual.select(stager.channels) if set(stager.channels) <= set(usual.names) else Montage.of(stager.channels)
 
 
 @torch.no_grad()

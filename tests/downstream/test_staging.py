@@ -11,7 +11,15 @@ from edf_files import Edf, Signal, annotations, noise, tal
 from sleep_stagers import CHANNELS, make_stager, recording
 
 from sigssl.data.hypnogram import Hypnogram
-from sigssl.downstream.staging import StagingSettings, aligned, moment, probabilities_of, stage_recording, touched_epochs
+from sigssl.downstream.staging import (
+    StagingSettings,
+    aligned,
+    find_montage,
+    moment,
+    probabilities_of,
+    stage_recording,
+    touched_epochs,
+)
 from sigssl.errors import UserError
 
 STAGER = make_stager()
@@ -127,3 +135,15 @@ def test_a_reference_is_laid_on_the_recordings_epochs(tmp_path: Path) -> None:
     night = stage_recording(recording(tmp_path / "a.edf"), STAGER, PLAIN, reference=tmp_path / "a.txt")
     assert night.reference is not None and night.reference.count("N2") == 30
     assert night.pair() is not None
+
+
+def test_channels_come_from_the_montage_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text("Fpz-Cz: [{difference: [Fpz, Cz]}]\nPz-Oz: [P]\nEOG: [E1]\n")
+    path = recording(tmp_path / "a.edf", 6.0, labels=("Fpz", "Cz", "P", "E1"))
+    night = stage_recording(path, STAGER, StagingSettings(montage=str(tmp_path / "ours.yaml")))
+    assert [row["source"] for row in night.channels] == ["Fpz - Cz", "P", "E1"] and night.channels[0]["derived"]
+    with pytest.raises(UserError, match="There are: Fpz, Cz, P, E1"):
+        stage_recording(path, STAGER, PLAIN)
+    other = make_stager()
+    other.front.channels = ["C4-M1", "P", "E1"]  # none of Sleep-EDF's: their plain names
+    assert find_montage(other, PLAIN, {}).names == ["C4-M1", "P", "E1"]
