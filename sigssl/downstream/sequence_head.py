@@ -38,6 +38,7 @@ class SequenceHead(nn.Module):
         expand: inner channels are `expand * dim` (Mamba, none).
         heads: attention heads (transformer).
         residual: norm and residual around recurrent layers; without it they are stacked as they are.
+        squash: standardised features x become s tanh(x / s), so that no artefact reaches far; 0: they stay.
         backend: engine of the scan (Mamba).
     """
 
@@ -58,6 +59,7 @@ class SequenceHead(nn.Module):
         expand: int = 2,
         heads: int = 4,
         residual: bool = True,
+        squash: float = 0.0,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -68,7 +70,7 @@ class SequenceHead(nn.Module):
         self.input_dim, self.classes, self.dim, self.layers = input_dim, classes, dim, layers
         self.kind = kind
         self.dropout, self.input_dropout, self.d_state, self.d_conv = dropout, input_dropout, d_state, d_conv
-        self.expand, self.heads, self.residual, self.backend = expand, heads, residual, backend
+        self.expand, self.heads, self.residual, self.squash, self.backend = expand, heads, residual, squash, backend
         self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("std", torch.ones(input_dim))
         self.embed = nn.Sequential(nn.Linear(input_dim, dim), nn.Dropout(input_dropout))
@@ -110,6 +112,11 @@ class SequenceHead(nn.Module):
             self.mean.copy_(mean)
             self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
 
+    def prepare(self, x: Float[Tensor, "batch epochs features"]) -> Float[Tensor, "batch epochs features"]:
+        """Standardised, and squashed, features."""
+        x = (x - self.mean) / self.std
+        return self.squash * torch.tanh(x / self.squash) if self.squash else x
+
     def forward(
         self, x: Float[Tensor, "batch epochs features"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch epochs classes"]:
@@ -122,7 +129,7 @@ class SequenceHead(nn.Module):
         Returns:
             Logits [B, T, K]; those behind the lengths mean nothing.
         """
-        x = (x - self.mean) / self.std
+        x = self.prepare(x)
         if lengths is not None:
             lengths = lengths.to(x.device)
             x = x.masked_fill(~frame_mask(lengths, x.shape[1])[..., None], 0.0)
@@ -145,7 +152,7 @@ class SequenceHead(nn.Module):
         """
         if not self.causal:
             raise UserError(f"a {self.kind} head sees the whole night and cannot stream; use one of {', '.join(CAUSAL)}.")
-        hidden, after = self.embed((x - self.mean) / self.std), []
+        hidden, after = self.embed(self.prepare(x)), []
         for index, block in enumerate(self.blocks):
             assert isinstance(block, (MambaBlock, RecurrentBlock, FeedForwardBlock))
             hidden, state = block.forward_with_state(hidden, None if states is None else states[index])

@@ -24,6 +24,7 @@ class HeadSettings:
         expand: inner width of Mamba.
         heads: attention heads.
         residual: norm and residual around recurrent layers.
+        squash: standardised features x become s tanh(x / s); 0: they stay.
         lrs: learning rates tried; the one with the best validation kappa is kept.
         name: in tables; the kind by default.
     """
@@ -37,6 +38,7 @@ class HeadSettings:
     expand: int = 2
     heads: int = 4
     residual: bool = True
+    squash: float = 0.0
     lrs: list[float] = field(default_factory=lambda: [1e-3])
     name: str = ""
 
@@ -59,6 +61,7 @@ class SleepSettings:
         smoothing: of labels.
         class_weights: weigh stages by the inverse square root of their frequency.
         noise: deviation of the noise added to standardised features.
+        offset: deviation of an offset of standardised features that is the same in a whole window: people differ like that.
         feature_dropout: share of features that a window does not see.
         ema: decay of the averaged weights that are tested; 0 for none.
         scale: unit of the band powers: zscore (as stored), median, running (causal).
@@ -85,6 +88,7 @@ class SleepSettings:
     smoothing: float = 0.0
     class_weights: bool = False
     noise: float = 0.0
+    offset: float = 0.0
     feature_dropout: float = 0.0
     ema: float = 0.99
     scale: Literal["zscore", "median", "running"] = "zscore"

@@ -173,7 +173,15 @@ def make_head(arm: HeadSettings, input_dim: int) -> SequenceHead:
     """The head that an arm describes."""
     sizes = (arm.dim, arm.layers, arm.dropout, arm.input_dropout)
     return SequenceHead(
-        input_dim, arm.kind, STAGE_COUNT, *sizes, d_state=arm.d_state, expand=arm.expand, heads=arm.heads, residual=arm.residual
+        input_dim,
+        arm.kind,
+        STAGE_COUNT,
+        *sizes,
+        d_state=arm.d_state,
+        expand=arm.expand,
+        heads=arm.heads,
+        residual=arm.residual,
+        squash=arm.squash,
     )
 
 
@@ -217,7 +225,9 @@ class Swapped:
 
 
 def disturb(x: Tensor, head: SequenceHead, settings: SleepSettings) -> Tensor:
-    """Training's augmentations: noise on features, and features hidden (set to their mean) for a whole window."""
+    """Training's augmentations: noise, offsets that last for a window, and features hidden (set to their mean) for one."""
+    if settings.offset:
+        x = x + settings.offset * head.std * torch.randn(len(x), 1, x.shape[-1])
     if settings.noise:
         x = x + settings.noise * head.std * torch.randn_like(x)
     if settings.feature_dropout:
@@ -241,9 +251,25 @@ def night_logits(head: SequenceHead, tuned: Tuned | None, night: Night) -> Tenso
     return head(features[None])[0]
 
 
+@torch.no_grad()
+def nights_logits(head: SequenceHead, features: Sequence[Tensor], at_once: int = 16) -> list[Tensor]:
+    """Logits of whole nights, those of like length side by side, which is faster where a head goes step by step."""
+    out: dict[int, Tensor] = {}
+    order = sorted(range(len(features)), key=lambda i: len(features[i]))
+    for start in range(0, len(order), at_once):
+        some = order[start : start + at_once]
+        lengths = torch.tensor([len(features[i]) for i in some])
+        logits = head(nn.utils.rnn.pad_sequence([features[i] for i in some], batch_first=True), lengths)
+        out |= {i: row[:length] for i, row, length in zip(some, logits, lengths.tolist(), strict=True)}
+    return [out[i] for i in range(len(features))]
+
+
 def logits_of(head: SequenceHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[Tensor, Tensor]:
     """Logits and stages of all scored epochs of the nights."""
-    logits = torch.cat([night_logits(head, tuned, night) for night in nights])
+    if tuned is None:
+        logits = torch.cat(nights_logits(head, [torch.from_numpy(night.features) for night in nights]))
+    else:
+        logits = torch.cat([night_logits(head, tuned, night) for night in nights])
     stages = torch.cat([torch.from_numpy(night.stages) for night in nights])
     return logits[stages >= 0], stages[stages >= 0]
 

@@ -162,3 +162,11 @@ def test_modes_of_a_partly_trained_encoder() -> None:
         encoder = ToyEncoder()
         encoder.trainable = None  # type: ignore[assignment,method-assign]
         Tuned(encoder, "last_block")
+
+
+def test_nights_side_by_side_are_nights_alone() -> None:
+    head = SequenceHead(30, "bigru", dim=8, layers=1).eval()
+    nights = [night.features[: 20 + 9 * i] for i, night in enumerate(toy_nights(5))]
+    together = sleep_train.nights_logits(head, [torch.from_numpy(x) for x in nights], at_once=2)
+    for x, logits in zip(nights, together, strict=True):
+        torch.testing.assert_close(logits, head(torch.from_numpy(x)[None])[0], atol=1e-5, rtol=1e-4)
