@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sigssl.downstream.sleep_sources import _folders
 from sigssl.downstream.sleep_split import check_folds, make_folds, part_of, read_split, save_split, split_hash
 from sigssl.errors import UserError
 
@@ -72,3 +73,24 @@ def test_fractions_are_nested() -> None:
 def test_too_few() -> None:
     with pytest.raises(UserError, match="at least"):
         make_folds(["a", "b"], 5)
+
+
+def test_encoders_of_folds_are_found_by_absolute_and_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"net_{name}").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _folders("net_{fold}") == ["net_a", "net_b"]
+    assert _folders(str(tmp_path / "net_{fold}")) == [str(tmp_path / f"net_{name}") for name in ("a", "b")]
+    with pytest.raises(UserError, match="no folder fits"):
+        _folders("other_{fold}")
+
+
+def test_a_split_of_data_directories_is_one_fold(tmp_path: Path) -> None:
+    parts = {"train": ["a", "b"], "dev": ["c"], "test": ["d"], "ssl": ["e"]}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"parts": {name: {"speakers": who} for name, who in parts.items()}}), encoding="utf-8")
+    (fold,) = read_split(path)
+    assert (fold.train, fold.validation, fold.test) == (["a", "b"], ["c"], ["d"])
+    path.write_text(json.dumps({"parts": {"train": {"speakers": ["a"]}}}), encoding="utf-8")
+    with pytest.raises(UserError, match="no part 'dev'"):
+        read_split(path)
