@@ -19,7 +19,7 @@ LAYERS = [
     {"corpora", "methods"},
     {"training"},
     {"extract"},
-    {"downstream"},
+    {"asr", "downstream"},
     {"reports", "interop"},
     {"cli", "__main__"},
 ]
@@ -38,6 +38,9 @@ LAZY = {
     "dask",
     "distributed",
     "espeakng_loader",
+    "flashlight",
+    "jiwer",
+    "sentencepiece",
 }
 
 

@@ -34,7 +34,10 @@ VERBS = {
     "stage": "stage nights of sleep: hypnograms, statistics, figures and a report of a folder of recordings",
     "spectra": "draw spectra and band powers of sleep stages, beside those of other nights",
     "finetune": "train on labels: sleep stages with temporal context",
-    "score": "evaluate a trained model on labelled data",
+    "lm": "build an n-gram language model from text",
+    "decode": "turn a model's log-probabilities into text, with or without a language model",
+    "align": "place transcripts in time by a model's log-probabilities",
+    "score": "evaluate a trained model on labelled data, or transcripts beside their references",
     "agreement": "compare two scorings of the same nights: kappa, scores by stage, Bland-Altman of the sleep statistics",
     "report": "draw and tabulate what a run left in its folder",
 }

@@ -1,4 +1,4 @@
-"""`sigssl score TARGET`: a trained model on labelled data, one command, one metrics.json."""
+"""`sigssl score TARGET`: a trained model, or what it made, on labelled data; one command, one metrics.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from sigssl.cli.finetune import dispatch
 
-TARGETS = {"sleep": "a stager on a folder of feature nights (records.csv + records/*.npz)"}
+TARGETS = {
+    "sleep": "a stager on a folder of feature nights (records.csv + records/*.npz)",
+    "asr": "recognised text beside its reference: word and character error rates",
+}
 EXAMPLE = "sigssl score sleep --model sleep_bandpower --root nights --out exp/score"
 
 

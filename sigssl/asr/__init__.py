@@ -1,0 +1,1 @@
+"""Speech recognition from log-probabilities: tokens, CTC decoding, language models, alignment, scores."""
