@@ -181,7 +181,7 @@ def _step(
         if place == batch:
             break
         grown = np.flatnonzero(~kept[place] & alive[place])
-        memory.remember(hashes[place, grown], extended[place, grown], token[place, grown])
+        new.added[place, grown] += memory.remember(hashes[place, grown], extended[place, grown], token[place, grown])
     return new, source, token
 
 

@@ -19,13 +19,16 @@ class Words:
         self.fusion = fusion
         self.closes = fusion.tokens.closes
         self._prefix: dict[int, Prefix] = {root: fusion.root()}
+        self._charge: dict[int, float] = {}
         self._closing: dict[Prefix, float] = {}
 
-    def remember(self, parents: np.ndarray, children: np.ndarray, tokens: np.ndarray) -> None:
-        """Note prefixes [N] that were made by adding a token to known ones."""
+    def remember(self, parents: np.ndarray, children: np.ndarray, tokens: np.ndarray) -> list[float]:
+        """Note prefixes [N] that were made by adding a token to known ones; what each pays for that."""
         for parent, child, token in zip(parents.tolist(), children.tolist(), tokens.tolist(), strict=True):
             if child not in self._prefix:
-                self._prefix[child] = self.fusion.extend(self._prefix[parent], token)
+                made = self._prefix[child] = self.fusion.extend(self._prefix[parent], token)
+                self._charge[child] = self.fusion.charge(self._prefix[parent], made, token)
+        return [self._charge[child] for child in children.tolist()]
 
     def closing(self, hashes: np.ndarray) -> np.ndarray:
         """What closing its word adds to each prefix [K]; 0 for empty slots."""

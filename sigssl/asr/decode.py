@@ -38,6 +38,7 @@ class DecodeSettings:
         lm: ARPA file of a language model of words, "" for none.
         lm_weight: of its natural logarithms.
         word_bonus: added for each word.
+        unknown: added for each word that the model lacks; a search over a lexicon finds none.
         lexicon: file of words and their tokens; "" spells the words of the language model.
         longest: seconds above which an utterance is searched in pieces, cut at pauses; a list of texts then has one entry.
     """
@@ -47,7 +48,8 @@ class DecodeSettings:
     nbest: int = 1
     lm: str = ""
     lm_weight: float = 0.5
-    word_bonus: float = 0.0
+    word_bonus: float = 1.5
+    unknown: float = -10.0
     lexicon: str = ""
     longest: float = 60.0
 
@@ -76,7 +78,7 @@ class Decoder:
         self._fusion: Fusion | None = None
         self._lexicon: LexiconSearch | None = None
         if settings.method == "beam" and settings.lm:
-            self._fusion = Fusion(tokens, NGram.read(settings.lm), settings.lm_weight, settings.word_bonus)
+            self._fusion = Fusion(tokens, NGram.read(settings.lm), settings.lm_weight, settings.word_bonus, settings.unknown)
         if settings.method == "lexicon":
             words = read_lexicon(settings.lexicon, tokens) if settings.lexicon else spell(tokens, NGram.read(settings.lm).words())
             how = LexiconSettings(settings.beam, settings.nbest, weight=settings.lm_weight, bonus=settings.word_bonus)

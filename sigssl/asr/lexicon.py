@@ -39,7 +39,7 @@ class LexiconSettings:
     tokens: int = 40
     threshold: float = 50.0
     weight: float = 0.5
-    bonus: float = 0.0
+    bonus: float = 1.5
 
 
 class LexiconSearch:

@@ -36,6 +36,10 @@ class NGram:
     prob: dict[Gram, float]
     backoff: dict[Gram, float]
 
+    def has(self, word: str) -> bool:
+        """Whether the model knows a word."""
+        return (word,) in self.prob
+
     def known(self, word: str) -> str:
         """The word itself, or `<unk>` where the model lacks it."""
         return word if (word,) in self.prob else UNKNOWN

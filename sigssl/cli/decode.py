@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     from sigssl.extract.parallel import cpus
 
     settings = DecodeSettings(
-        args.method, args.beam, args.nbest, args.lm, args.lm_weight, args.word_bonus, args.lexicon, args.longest
+        args.method, args.beam, args.nbest, args.lm, args.lm_weight, args.word_bonus, args.unknown, args.lexicon, args.longest
     )
     store = LogProbs.open(args.source)
     places = DataDir.read(args.data) if args.data else None
@@ -101,7 +101,8 @@ def _parser() -> ArgumentParser:
     add("--nbest", type=int, default=1, help="texts in nbest.jsonl")
     add("--lm", type=str, default="", help="ARPA file of a language model of words (sigssl lm makes one)")
     add("--lm-weight", type=float, default=0.5, help="weight of its natural logarithms")
-    add("--word-bonus", type=float, default=0.0, help="added for each word, against the model's liking for few")
+    add("--word-bonus", type=float, default=1.5, help="added for each word, against the model's liking for few")
+    add("--unknown", type=float, default=-10.0, help="added for each word that the model lacks")
     add("--lexicon", type=str, default="", help="file of lines WORD TOKEN TOKEN ...; by default the model's words are spelled")
     add("--longest", type=float, default=60.0, help="seconds above which an utterance is searched in pieces, cut at pauses")
     add("--data", type=str, default="", help="data directory whose segments the CTM's recordings and times come from")
