@@ -116,6 +116,7 @@ class _Reader:
         self.backoff: dict[Gram, float] = {}
 
     def read(self, file: io.TextIOWrapper) -> NGram:
+        """The model that the lines hold."""
         section, ended = 0, False
         for number, line in enumerate(file, 1):
             line = line.strip()
