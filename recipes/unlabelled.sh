@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Further speech to pretrain on: prepares the corpora of $unlabelled (words such as vctk/all: corpus/part), joins them with the data
-# directories in $pool to $data/pool, and computes its features once. Sourced by egs/*/run.sh. A recipe sets data, exp, pool, unlabelled,
-# features and nj.
+# directories in $pool to $data/pool. Sourced by egs/*/run.sh. A recipe sets data, exp, pool and unlabelled.
 prepared=" "
 for part in $unlabelled; do
     corpus=${part%/*}
@@ -11,5 +10,3 @@ for part in $unlabelled; do
 done
 # shellcheck disable=SC2046,SC2086  # pool is a list of folders
 stage combine $(printf -- '--in %s ' $pool) --out "$data/pool/wav.scp" -- sigssl combine "$data/pool" $pool
-stage features --in "$data/pool" --in "$features" --out "$exp/feats/feats.scp" -- \
-    sigssl features --config "$features" "$data/pool" "$exp/feats" --nj "$nj" --overwrite

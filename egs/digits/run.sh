@@ -22,6 +22,7 @@ for speaker in $speakers; do
     . recipes/pretrain.sh
 done
 stage probe --in $data/fsdd/all --in recipes/conf/probe/utterance.yaml --in "$exp/tera_$speaker/encoder" --out $exp/probe/metrics.json -- \
-    sigssl probe --config recipes/conf/probe/utterance.yaml --model "$exp/tera_{fold}" --data $data/fsdd/all --folds loso --out $exp/probe
+    sigssl probe --config recipes/conf/probe/utterance.yaml --model "$exp/tera_{fold}" --data $data/fsdd/all --folds loso \
+    --segments 3 --layers joined --out $exp/probe
 stage report --in $exp/probe --out $exp/report/REPORT.md -- sigssl report $exp --out $exp/report
 finish "$exp/report/REPORT.md"

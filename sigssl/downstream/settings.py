@@ -55,7 +55,7 @@ class ProbeSettings:
     segments: int = 1
     layers: str | int = "weighted"
     lrs: list[float] = field(default_factory=lambda: [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4])
-    l2: list[float] = field(default_factory=lambda: [3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0])
+    l2: list[float] = field(default_factory=lambda: [3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0])
     ks: list[int] = field(default_factory=lambda: [1, 3, 5, 10, 20, 50])
     batch_size: int = 128
     epochs: int = 60

@@ -37,7 +37,7 @@ def test_dry_run_prints_commands_of_known_verbs_and_files(recipe: Path) -> None:
     for command in commands:
         assert command[0] == "sigssl" and command[1] in VERBS, command
         for word in command:
-            if word.endswith(".yaml"):
+            if word.endswith(".yaml") and "=" not in word:  # key=PATH: made by an earlier stage
                 assert (ROOT / word).is_file(), word
 
 
