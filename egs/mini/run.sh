@@ -9,6 +9,7 @@ size=small                        # option: of TERA: base, small or tiny
 hours=0.6                         # option: of speech to make
 speakers=24                       # option: voices; 70 % of them train
 night_hours=2                     # option: length of each of the four nights
+night_updates=400                 # option: of NeuroNet
 data=egs/mini/data                # option: folder of the data directories
 exp=egs/mini/exp                  # option: folder of everything that is made
 conf=egs/mini/conf/tera.yaml      # option: YAML laid over recipes/conf/tera/$size.yaml
@@ -25,7 +26,7 @@ target=phones level=frame
 . recipes/probe.sh
 
 new=$data/new_night/sleep-cassette reference=$new data=$data/nights conf=egs/mini/conf/neuronet.yaml size=tiny
-signal="signal.channels=[Fpz-Cz]" head=bimamba passes=12
+signal="signal.channels=[Fpz-Cz]" head=bimamba passes=12 updates=$night_updates
 stage prepare-nights --out "$data/all" -- sigssl prepare synthetic_psg "$data" --nights 4 --subjects 4 --hours "$night_hours" --nj "$nj"
 stage prepare-new-night --out "$new" -- sigssl prepare synthetic_psg "${new%/*}" --nights 1 --hours "$night_hours" --seed 1
 . recipes/stager.sh

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def mini(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     tiny = ["--size", "tiny", "--conf", "recipes/conf/tera/tiny.yaml", "--hours", "0.06", "--speakers", "8", "--nj", "1"]
+    tiny += ["--night-hours", "1", "--night-updates", "20"]
     return subprocess.run(
         ["bash", "egs/mini/run.sh", *tiny, "--data", str(folder / "data"), "--exp", str(folder / "exp"), *words],
         cwd=ROOT,

@@ -8,15 +8,17 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sigssl.data.io import write_json
 from sigssl.data.stages import STAGES
 from sigssl.downstream.night import StagedNight, Window, spectrogram
 from sigssl.downstream.sleep_statistics import sleep_statistics
 from sigssl.reports.night_figure import draw_night
-from sigssl.reports.night_files import events_tsv, hypnogram_csv, write_annotations, write_night
+from sigssl.reports.night_files import STATISTICS, events_tsv, hypnogram_csv, summary, write_annotations, write_files
 
 GENERATOR = np.random.default_rng(1)
 
@@ -31,6 +33,13 @@ def make_night(
     if epochs > 20:
         table[10:13] = np.nan
     return StagedNight("n01", "n01.edf", table, 30.0, Window(0, epochs, "the whole recording"), onset=onset, start=start, **more)  # type: ignore[arg-type]
+
+
+def write_night(night: StagedNight, folder: Path, review_below: float) -> dict[str, Any]:
+    """All files of a night; its statistics."""
+    facts = summary(night, review_below, write_files(night, folder, review_below))
+    write_json(folder / STATISTICS, facts)
+    return facts
 
 
 def test_hypnogram_csv_says_each_epoch() -> None:
