@@ -119,7 +119,7 @@ def test_unit_and_offset_do_not_matter_behind_the_scaler() -> None:
     volts = signal * 1e-6
     torch.testing.assert_close(encoder.epochs(signal), encoder.epochs(volts), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(encoder.epochs(signal), encoder.epochs(signal + 100), rtol=1e-3, atol=1e-3)
-    assert float((encoder(signal[None, :, :300]) - encoder(volts[None, :, :300])).abs().max()) > 1e-2, "without it they do"
+    assert (encoder(signal[None, :, :300]) - encoder(volts[None, :, :300])).abs().max().item() > 1e-2, "without it they do"
 
 
 def test_scaler() -> None:
