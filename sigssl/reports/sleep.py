@@ -64,7 +64,7 @@ def comparison_page(metrics: dict[str, Any]) -> str:
 
 def scores_table(rows: Sequence[dict[str, Any]]) -> str:
     """Pooled scores, mean over seeds, with the intervals of the first seed."""
-    header = ["arm", "parameters", "seeds", "accuracy %", "95 %", "macro F1", "95 %", "kappa", "95 %", "CPU min"]
+    header = ["arm", "parameters", "seeds", "accuracy %", "95 %", "macro F1", "95 %", "kappa", "95 %", "minutes"]
     lines = []
     for row in rows:
         line = [row["arm"], f"{row['runs'][0].get('parameters', 0):,}" if row["head"] else "–", str(row["seeds"])]

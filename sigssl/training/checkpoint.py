@@ -78,6 +78,7 @@ def save_module(
         for name, text in (texts or {}).items():
             (temporary / name).write_text(text, encoding="utf-8")
         (temporary / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone
         temporary.chmod(0o755)
         _swap(temporary, folder)
     finally:
