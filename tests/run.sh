@@ -7,4 +7,4 @@ export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n "${SIGSSL_TEST_JOBS:-2}" --dist loadfile "$@"
+python -m pytest -n "${SIGSSL_TEST_JOBS:-2}" --dist loadfile --no-loadscope-reorder "$@"

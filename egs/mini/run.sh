@@ -13,6 +13,7 @@ night_updates=400                 # option: of NeuroNet
 data=egs/mini/data                # option: folder of the data directories
 exp=egs/mini/exp                  # option: folder of everything that is made
 conf=egs/mini/conf/tera.yaml      # option: YAML laid over recipes/conf/tera/$size.yaml
+probe_conf=                       # option: YAML laid over recipes/conf/probe/frame.yaml
 . recipes/lib.sh
 options "$@"
 . recipes/env.sh demo sleep

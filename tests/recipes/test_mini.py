@@ -14,15 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def mini(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    tiny = ["--size", "tiny", "--conf", "recipes/conf/tera/tiny.yaml", "--hours", "0.06", "--speakers", "8", "--nj", "1"]
-    tiny += ["--night-hours", "1", "--night-updates", "20"]
+    tiny = ["--size", "tiny", "--conf", "tests/recipes/conf/tera.yaml", "--probe-conf", "tests/recipes/conf/frame.yaml"]
+    tiny += ["--hours", "0.06", "--speakers", "8", "--nj", "1", "--night-hours", "1", "--night-updates", "10"]
     return subprocess.run(
         ["bash", "egs/mini/run.sh", *tiny, "--data", str(folder / "data"), "--exp", str(folder / "exp"), *words],
         cwd=ROOT,
         env={**os.environ, "SIGSSL_ENV": "current", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
 
 
