@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 
 class Interval(NamedTuple):
@@ -26,6 +25,8 @@ def macro_f1(predicted: np.ndarray, truth: np.ndarray, classes: int) -> float:
         truth: class numbers [N]; items of an unknown class (negative) count in no class.
         classes: number of classes K.
     """
+    from torchmetrics.functional.classification import multiclass_f1_score  # here, for it takes seconds
+
     known = truth >= 0
     scores = multiclass_f1_score(torch.as_tensor(predicted[known]), torch.as_tensor(truth[known]), classes, average="none")
     occurs = np.bincount(np.concatenate([truth[known], predicted[known]]), minlength=classes) > 0
@@ -34,6 +35,8 @@ def macro_f1(predicted: np.ndarray, truth: np.ndarray, classes: int) -> float:
 
 def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Counts [K, K], row = truth, column = prediction; items of an unknown class (negative) are left out."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     known = truth >= 0
     return multiclass_confusion_matrix(torch.as_tensor(predicted[known]), torch.as_tensor(truth[known]), classes).numpy()
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn import metrics as sk
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from sigssl.data.stages import STAGES
 from sigssl.downstream.metrics import resamples
@@ -69,6 +68,8 @@ def pooled(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     said = probabilities.argmax(1)
     precision, recall, f1, support = sk.precision_recall_fscore_support(truth, said, labels=CLASSES, zero_division=0.0)
     chosen = np.clip(probabilities[np.arange(len(truth)), truth], 1e-9, None)
+    from torchmetrics.functional.classification import multiclass_calibration_error  # here, for it takes seconds
+
     ece = multiclass_calibration_error(torch.as_tensor(probabilities).float(), torch.as_tensor(truth), len(CLASSES), n_bins=15)
     return {
         "accuracy": float((said == truth).mean()),
