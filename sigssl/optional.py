@@ -15,6 +15,7 @@ EXTRA = {
     "tensorboard": "tensorboard",
     "transformers": "hf",
     "flashlight": "asr",
+    "lhotse": "lhotse",
     "jiwer": "asr",
     "sentencepiece": "asr",
     "edfio": "sleep",

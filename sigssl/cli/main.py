@@ -26,6 +26,7 @@ VERBS = {
     "split": "split a data directory by speaker or subject, seeded and saved",
     "subset": "keep some utterances or speakers of a data directory",
     "combine": "join data directories",
+    "lhotse": "turn a data directory into lhotse's manifests or Shar, and cuts into a data directory",
     "features": "compute features of a data directory into Kaldi ark/scp",
     "pretrain": "pretrain an encoder without labels",
     "export": "write a run's encoder as safetensors + config, or for s3prl",

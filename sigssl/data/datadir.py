@@ -66,8 +66,12 @@ CARRIED = {
     "reco2dur": "recording",
     "reco2file_and_channel": "recording",
 }
-# commands that only decode a file that soundfile decodes too: LibriSpeech's `flac -c -d -s FILE |`, and `cat FILE |`
-DECODES = re.compile(r"(?:\S*/)?(?:flac(?: -[cds]+| --(?:decode|stdout|silent))+|cat) (?P<path>[^|;&<>$`\"'\\]+?) *\|$")
+# commands that only decode a file that soundfile decodes too: LibriSpeech's `flac -c -d -s FILE |`, `cat FILE |`, and lhotse's
+# `ffmpeg -threads 1 -i FILE -ar RATE -map_channel 0.0.0 -f wav -threads 1 pipe:1 |` (its rate is the recording's own)
+DECODES = re.compile(
+    r"(?:\S*/)?(?:flac(?: -[cds]+| --(?:decode|stdout|silent))+|cat|ffmpeg -threads 1 -i) (?P<path>[^|;&<>$`\"'\\]+?)"
+    r"(?: -ar \d+ -map_channel 0\.0\.0 +-f wav -threads 1 pipe:1)? *\|$"
+)
 
 
 @dataclass
