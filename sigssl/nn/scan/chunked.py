@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sigssl.nn.scan.problem import ScanGrads, ScanInput, like, rows_like, saved_states, state_dtype
-from sigssl.nn.scan.tiles import SPAN, Buffer, Work, place
+from sigssl.nn.scan.tiles import SPAN, Buffer, Work, one_thread, place
 
 LOG2_E = math.log2(math.e)  # 2 to the power of x: several times faster than e to the x where MKL serves the latter on AMD
 
@@ -91,6 +91,11 @@ def _flat(x: Tensor) -> Tensor:
 
 def forward(s: ScanInput) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs [B, L, D], last state [B, D, N], and the states before each span [B, spans, N, D]."""
+    with one_thread(s.u.device):
+        return _forward(s)
+
+
+def _forward(s: ScanInput) -> tuple[Tensor, Tensor, Tensor]:
     work = Work(s, 2)
     out, saved = like(s.u), saved_states(s, SPAN)
     last = work.A.new_empty(work.batch, work.channels, work.states)
@@ -120,6 +125,11 @@ def _output(s: ScanInput, c: _Span, hidden: Tensor) -> Tensor:
 
 def backward(s: ScanInput, saved: Tensor, dout: Tensor, dlast: Tensor) -> ScanGrads:
     """Gradients of every input, the chunks taken from last to first and recomputed from the states before their spans."""
+    with one_thread(s.u.device):
+        return _backward(s, saved, dout, dlast)
+
+
+def _backward(s: ScanInput, saved: Tensor, dout: Tensor, dlast: Tensor) -> ScanGrads:
     work = Work(s, 3)
     g = ScanGrads(
         like(s.u), like(s.delta), torch.zeros_like(work.A), rows_like(s.B), rows_like(s.C), like(None), like(s.z), like(None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -74,6 +75,24 @@ def _items(s: ScanInput, rows: slice) -> ScanInput:
         lengths=some(s.lengths),
         resets=some(s.resets),
     )
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, one thread for everything within.
+
+    A tile fits one core's cache: waking a second thread for each of its many small operations costs as much as it saves, and far
+    more where another process holds that core.
+    """
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def place(g: ScanGrads, rows: slice, steps: slice) -> ScanGrads:
