@@ -91,11 +91,6 @@ def _flat(x: Tensor) -> Tensor:
 
 def forward(s: ScanInput) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs [B, L, D], last state [B, D, N], and the states before each span [B, spans, N, D]."""
-    with one_thread(s.u.device):
-        return _forward(s)
-
-
-def _forward(s: ScanInput) -> tuple[Tensor, Tensor, Tensor]:
     work = Work(s, 2)
     out, saved = like(s.u), saved_states(s, SPAN)
     last = work.A.new_empty(work.batch, work.channels, work.states)

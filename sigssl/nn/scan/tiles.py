@@ -81,8 +81,8 @@ def _items(s: ScanInput, rows: slice) -> ScanInput:
 def one_thread(device: torch.device) -> Iterator[None]:
     """On a CPU, one thread for everything within.
 
-    A tile fits one core's cache: waking a second thread for each of its many small operations costs as much as it saves, and far
-    more where another process holds that core.
+    A tile fits one core's cache: waking a second thread for each of the many small operations of a backward pass costs as much
+    as it saves, and far more where another process holds that core.
     """
     before = torch.get_num_threads()
     if device.type != "cpu" or before == 1:
