@@ -31,19 +31,28 @@ def prepare(root: Path | None, out: Path) -> dict[str, DataDir]:
     Returns:
         Part -> data directory; ids are `speaker-digit-take`, `utt2label` is the digit, `text` its word.
     """
+    found = clips(root)
+    test = [item for item, take in found if take < TEST_TAKES]
+    train = [item for item, take in found if take >= TEST_TAKES]
+    return write_parts(out, {"all": [item for item, _ in found], "train": train, "test": test})
+
+
+def clips(root: Path | None) -> list[tuple[Item, int]]:
+    """Every clip with the number of its take.
+
+    Raises:
+        UserError: no corpus there, or a file that is not named as its are.
+    """
     place, mark = find_root(root, "speech_digits", ["metadata.csv", "recordings"])
     if mark == "metadata.csv":
         files = [place / row["path"] for row in read_csv(place / mark, ["path", "digit", "speaker", "take"])]
     else:
         files = sorted(p for p in (place / mark).iterdir() if p.suffix in (".wav", ".flac"))
-    items, takes = [], []
+    found = []
     for path in files:
         match = NAME.match(path.stem)
         if match is None:
             raise UserError(f"{path}: not named {{digit}}_{{speaker}}_{{take}}. Remove it or rename it.")
         digit, speaker, take = match["digit"], match["speaker"], int(match["take"])
-        takes.append(take)
-        items.append(Item(f"{speaker}-{digit}-{take:02d}", path, speaker, text=WORDS[int(digit)], label=digit))
-    test = [item for item, take in zip(items, takes, strict=True) if take < TEST_TAKES]
-    train = [item for item, take in zip(items, takes, strict=True) if take >= TEST_TAKES]
-    return write_parts(out, {"all": items, "train": train, "test": test})
+        found.append((Item(f"{speaker}-{digit}-{take:02d}", path, speaker, text=WORDS[int(digit)], label=digit), take))
+    return found
