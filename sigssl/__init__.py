@@ -17,17 +17,26 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path) -> Encoder:
-    """Load an exported encoder: a folder with ``model.safetensors`` and ``config.yaml``, or a checkpoint file of s3prl.
+    """Load an encoder: one of sigssl's own, or one that another toolkit made.
 
     Args:
-        path: the folder that ``sigssl export`` (or ``sigssl pretrain`` at its end) wrote, or a file of s3prl's `tera`,
-            `mockingjay` or `audio_albert`.
+        path: one of
+
+            - a folder that ``sigssl export`` (or ``sigssl pretrain`` at its end) wrote, or the run's folder;
+            - a checkpoint file of s3prl's `tera`, `mockingjay` or `audio_albert`;
+            - a folder of a `transformers` model: wav2vec 2.0, HuBERT, WavLM, data2vec-audio, ... (config.json, model.safetensors);
+            - ``hf:ORG/NAME``, the same from the cache of the Hugging Face hub (downloaded if SIGSSL_ALLOW_DOWNLOAD=1);
+            - ``s3prl:NAME`` or ``s3prl:NAME:PATH``, an upstream of s3prl.
 
     Returns:
         The encoder in eval mode on the CPU: ``encoder(x, lengths) -> Hidden``, `x` float32 [batch, channels, samples].
 
     Raises:
         UserError: the folder, its weights or its configuration are missing, damaged, or name a class outside sigssl.
+
+    Example:
+        >>> encoder = sigssl.load("hf:microsoft/wavlm-base")
+        >>> hidden = encoder(torch.randn(1, 1, 32000), torch.tensor([32000]))  # hidden.states, hidden.lengths
     """
     from sigssl.training.checkpoint import load_encoder
 

@@ -13,6 +13,7 @@ EXTRA = {
     "distributed": "cluster",
     "espeakng_loader": "demo",
     "tensorboard": "tensorboard",
+    "huggingface_hub": "hf",
     "transformers": "hf",
     "flashlight": "asr",
     "lhotse": "lhotse",

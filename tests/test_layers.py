@@ -33,6 +33,7 @@ LAZY = {
     "mne",
     "librosa",
     "transformers",
+    "huggingface_hub",
     "lhotse",
     "yasa",
     "dask",

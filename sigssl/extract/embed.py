@@ -25,7 +25,7 @@ from sigssl.extract.reading import Clip, Reading, padded
 from sigssl.extract.shard_run import Compute, computed, run_shard
 from sigssl.extract.shards import Bad, Outcome, Shard, list_digest, plan
 from sigssl.extract.store import ArkSink, NpySink, NpyTableSink, Tracks, join_tables, sweep, track_names
-from sigssl.training.checkpoint import encoder_folder, load_encoder, read_meta
+from sigssl.training.checkpoint import load_encoder, model_name, read_meta
 from sigssl.types import Encoder
 
 BATCH_SECONDS = 60.0
@@ -39,7 +39,7 @@ class EmbedJob:
 
     Attributes:
         folder: output folder.
-        model: folder of the encoder.
+        model: what :func:`sigssl.training.checkpoint.model_name` says of the encoder; worker processes read it by this.
         selection: layers and pooling.
         reading: how the recordings are read.
         format: "ark" or "npy".
@@ -88,7 +88,7 @@ def embed(
 
     Args:
         utterances: sorted by id, as :func:`sigssl.extract.sources.find_utterances` gives them.
-        model: folder of an exported encoder, or of a run.
+        model: folder of an exported encoder or of a run, or another toolkit's, as for :func:`sigssl.load`.
         folder: output folder.
         selection: layers and pooling; by default all states.
         reading: how recordings are read; by default at the encoder's rate, first channel, resampled where needed.
@@ -101,18 +101,18 @@ def embed(
         UserError: no encoder, the folder was begun with other settings or input, or too few utterances are good.
     """
     folder, running, device = Path(folder).resolve(), running or Running(), pick_device(device)
-    model = encoder_folder(model).resolve()
+    model = model_name(model)
     meta = read_meta(model)
     layers, dim = int(meta["num_layers"]), int(meta["dim"])
     selection = (selection or Selection()).check(layers)
     reading = reading or Reading(int(meta["sample_rate"]))
-    config = {"model": str(model), "weights": meta["weights_sha256"], "selection": asdict(selection), "reading": asdict(reading)}
+    config = {"model": model, "weights": meta["weights_sha256"], "selection": asdict(selection), "reading": asdict(reading)}
     head = {"name": running.source, "utterances": len(utterances), "list": list_digest(utterances)}
     shards = plan(utterances)
     identity = {name: value for name, value in config.items() if name != "model"}  # the same weights elsewhere are the same model
     journal = Journal(folder / "journal.jsonl", {**identity, "format": format}, head, overwrite=running.overwrite)
     sweep(folder)
-    run(EmbedJob(str(folder), str(model), selection, reading, format, device, batch_seconds), shards, journal, running)
+    run(EmbedJob(str(folder), model, selection, reading, format, device, batch_seconds), shards, journal, running)
     table = format == "npy" and selection.pool != "none"
     names = [] if table else track_names("emb", selection.tracks(layers) if format == "ark" else 1)
     summary = finish(folder, names, shards, journal, running.min_good)

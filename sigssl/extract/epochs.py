@@ -15,7 +15,7 @@ from sigssl.data.io import read_json, write_json, write_text
 from sigssl.data.nights import pick_channels
 from sigssl.data.store import StoreInfo
 from sigssl.errors import UserError
-from sigssl.training.checkpoint import encoder_folder, load_encoder, read_meta
+from sigssl.training.checkpoint import load_encoder, model_name, read_meta
 from sigssl.types import EpochEncoder
 
 BATCH = 64
@@ -55,7 +55,7 @@ def embed_nights(
     if not isinstance(loaded, EpochEncoder) or not isinstance(loaded, nn.Module):
         raise UserError(f"{model}: takes no epochs of signals; embed the recordings themselves, or name a model such as NeuroNet.")
     columns = _columns(info, channels or meta.get("data", {}).get("channels"), loaded, str(store))
-    config = {"model": str(encoder_folder(model).resolve()), "weights": meta["weights_sha256"], "store": info.config}
+    config = {"model": model_name(model), "weights": meta["weights_sha256"], "store": info.config}
     config["channels"] = columns
     _claim(folder, {key: value for key, value in config.items() if key != "model"})
     bad: dict[str, str] = {}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sigssl.errors import UserError
 from sigssl.features import Extractor
+from sigssl.methods.windows import check_windows, encode_windows, stream_windows
 from sigssl.nn import TransformerEncoder
 from sigssl.types import Batch, Hidden
 
@@ -36,8 +37,7 @@ class FrameEncoder(nn.Module):
                 f"FrameEncoder: {type(features).__name__} makes {features.dim} values per frame, the Transformer takes "
                 f"{body.input_dim}: set body.input_dim to {features.dim}."
             )
-        if not 0 <= overlap < window:
-            raise UserError(f"FrameEncoder: 0 <= overlap < window, in frames; got overlap {overlap}, window {window}.")
+        check_windows("FrameEncoder", window, overlap)
         self.features, self.body, self.window, self.overlap = features, body, window, overlap
         self.dim, self.num_layers = body.dim, body.layers
         self.hop, self.sample_rate = features.hop, features.sample_rate
@@ -98,21 +98,7 @@ class FrameEncoder(nn.Module):
 
     def encode(self, frames: Float[Tensor, "batch time features"], lengths: Int[Tensor, " batch"]) -> Hidden:
         """Hidden states of frames [B, T, F], in windows where T is larger than `window`."""
-        if frames.shape[1] <= self.window:
-            return Hidden(self.body(frames, lengths), lengths)
-        states: list[Tensor] = []
-        for begin in range(0, max(1, frames.shape[1] - self.overlap), self.window - self.overlap):
-            # an item takes part while the window before this one has not reached its end
-            active = torch.nonzero((lengths > begin + self.overlap) | (begin == 0))[:, 0]
-            if not len(active):
-                break
-            part = self.body(frames[active, begin : begin + self.window], (lengths[active] - begin).clamp(max=self.window))
-            if not states:
-                states = [s.new_zeros(*frames.shape[:2], self.dim) for s in part]
-            skip = self.overlap // 2 if begin else 0
-            for whole, state in zip(states, part, strict=True):
-                whole[active, begin + skip : begin + state.shape[1]] = state[:, skip:]
-        return Hidden(states, lengths)
+        return Hidden(encode_windows(self.body, frames, lengths, self.window, self.overlap), lengths)
 
     @torch.no_grad()
     def stream(self, blocks: Callable[[], Iterator[Float[Tensor, " samples"]]]) -> Iterator[list[Float[Tensor, "time dim"]]]:
@@ -126,17 +112,4 @@ class FrameEncoder(nn.Module):
             `num_layers + 1` states [t, D] of the next t frames; joined they equal :meth:`forward`.
         """
         device = self.body.embed.weight.device
-        waiting = torch.zeros(0, self.body.input_dim, device=device)
-        skip = 0
-        for piece in self.features.stream(blocks):
-            waiting = torch.cat([waiting, piece.to(device)])
-            while len(waiting) > self.window:  # so that there is at least one frame that this window does not reach
-                stop = self.window - self.overlap + self.overlap // 2
-                yield [s[skip:stop] for s in self._window(waiting[: self.window])]
-                waiting, skip = waiting[self.window - self.overlap :], self.overlap // 2
-        if len(waiting) > skip:
-            yield [s[skip:] for s in self._window(waiting)]
-
-    def _window(self, frames: Tensor) -> list[Tensor]:
-        states = self.body(frames[None], torch.tensor([len(frames)], device=frames.device))
-        return [s[0] for s in states]
+        yield from stream_windows(self.body, self.features.stream(blocks), self.window, self.overlap, device)

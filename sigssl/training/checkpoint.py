@@ -21,7 +21,7 @@ from torch import nn
 from sigssl import __version__
 from sigssl.config import build, describe
 from sigssl.errors import UserError
-from sigssl.methods.s3prl_layout import import_s3prl
+from sigssl.training.foreign import facts, foreign
 from sigssl.types import Encoder
 
 WEIGHTS = "model.safetensors"
@@ -41,8 +41,7 @@ def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | 
     Returns:
         The folder.
     """
-    facts = {name: getattr(encoder, name) for name in ("sample_rate", "hop", "dim", "num_layers")}
-    return save_module(folder, ENCODER, encoder, {**facts, **(meta or {})})
+    return save_module(folder, ENCODER, encoder, {**facts(encoder), **(meta or {})})
 
 
 def save_module(
@@ -87,10 +86,11 @@ def save_module(
 
 
 def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Encoder:
-    """Read an encoder that :func:`save_encoder` wrote, or one of s3prl's.
+    """Read an encoder that :func:`save_encoder` wrote, or one of another toolkit.
 
     Args:
-        path: its folder, a run folder (`exp/tera`) that holds it as `encoder/`, or a checkpoint file of s3prl's TERA family.
+        path: its folder, a run folder (`exp/tera`) that holds it as `encoder/`, or what :func:`sigssl.training.foreign.foreign`
+            knows: a checkpoint file of s3prl's TERA family, a folder of `transformers`, `hf:ORG/NAME`, `s3prl:NAME[:PATH]`.
         trust: top-level packages whose classes its configuration may name.
 
     Returns:
@@ -99,8 +99,9 @@ def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Enco
     Raises:
         UserError: nothing there, damaged weights, weights that do not fit the configuration, or a class outside of `trust`.
     """
-    if Path(path).is_file():
-        return import_s3prl(path).encoder
+    other = foreign(path)
+    if other is not None:
+        return other.load()
     encoder: Encoder = load_module(encoder_folder(path), ENCODER, trust)[0]  # type: ignore[assignment]
     return encoder
 
@@ -131,8 +132,18 @@ def load_module(folder: Path, section: str, trust: tuple[str, ...] = ("sigssl",)
     return module.eval(), dict(config.get("meta", {}))
 
 
+def model_name(path: str | Path) -> str:
+    """What names the same encoder from any working directory: the resolved folder or file, or a name such as `hf:ORG/NAME`.
+
+    Raises:
+        UserError: there is none.
+    """
+    other = foreign(path)
+    return other.name if other is not None else str(encoder_folder(path).resolve())
+
+
 def encoder_folder(path: str | Path) -> Path:
-    """The folder that holds the weights, given it or a run folder; UserError where there is none."""
+    """The folder of one of sigssl's own that holds the weights, given it or a run folder; UserError where there is none."""
     path = Path(path)
     for folder in (path, path / ENCODER):
         if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
@@ -141,12 +152,16 @@ def encoder_folder(path: str | Path) -> Path:
         raise UserError(f"{path}: this run has no finished encoder yet; `sigssl export {path} OUT` makes one from a checkpoint.")
     what = "has neither" if path.is_dir() else "is no folder: it should hold"
     raise UserError(
-        f"{path}: {what} {WEIGHTS} and {CONFIG}, nor a subfolder {ENCODER}/ with them; name a run or an exported encoder."
+        f"{path}: {what} {WEIGHTS} and {CONFIG}, nor a subfolder {ENCODER}/ with them; name a run, an exported encoder, "
+        f"a folder of transformers (config.json), hf:ORG/NAME or s3prl:NAME."
     )
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What was kept beside the weights (sample rate, hop, dim, data, versions ...), without loading them."""
+    """What was kept beside the weights (sample rate, hop, dim, data, versions ...), if possible without loading them."""
+    other = foreign(path)
+    if other is not None:
+        return other.meta()
     return dict(read_section(encoder_folder(path), ENCODER).get("meta", {}))
 
 
