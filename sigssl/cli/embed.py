@@ -64,7 +64,8 @@ def _parser() -> ArgumentParser:
         "source",
         type=str,
         nargs="+",
-        help="data directory (with wav.scp), folders of audio, audio files, lists of files, or a store of nights (a row per epoch)",
+        help="data directory (with wav.scp), shar:DIR (lhotse Shar), folders of audio, audio files, lists of files, or a store of "
+        "nights (a row per epoch)",
     )
     add("out", type=str, help="output folder: emb.scp and emb.N.ark (or .npy files), emb.json, utt2num_frames, quarantine.tsv")
     add("--model", type=str, required=True, help="run folder, or exported encoder")

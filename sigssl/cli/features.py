@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sigssl.cli.common import OVERRIDE, make_parser, parse
 from sigssl.cli.extraction import add_options, running, tell
+from sigssl.data.datadir import is_data_dir
 from sigssl.errors import UserError
 from sigssl.extract.parallel import start_early
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; 1 where recordings were set aside."""
     overrides = [word for word in argv if word.lstrip("-").startswith(SECTIONS) and OVERRIDE.match(word.lstrip("-"))]
     args = parse(_parser(), [word for word in argv if word not in overrides])
-    if args.data_out and not (Path(args.source) / "wav.scp").is_file():
+    if args.data_out and not is_data_dir(args.source):
         raise UserError(f"--data-out copies a data directory, and {args.source} is none.")
     if _section(args.config) == "signal":
         from sigssl.cli.nights import store
@@ -78,7 +79,11 @@ def _parser() -> ArgumentParser:
         "sigssl features --config recipes/conf/features/logmel.yaml data/train exp/feats --nj 8",
     )
     add = parser.add_argument
-    add("source", type=str, help="data directory (with wav.scp), folder of recordings, recording, or list of files")
+    add(
+        "source",
+        type=str,
+        help="data directory (with wav.scp), shar:DIR (lhotse Shar), folder of recordings, recording, or list of files",
+    )
     add(
         "out",
         type=str,

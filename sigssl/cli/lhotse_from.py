@@ -14,8 +14,8 @@ def main(argv: Sequence[str]) -> int:
     parser = make_parser(
         "lhotse from",
         "Write lhotse's cuts as a data directory: recordings, segments, speakers, texts, languages, genders, and a custom field as "
-        "label. Audio stays where it is; cuts that no file holds as they are (mixed, padded, perturbed, in archives) need "
-        "--audio write.",
+        "label. Audio stays where it is, also in the tar files of Shar; cuts that no file holds as they are (mixed, padded, "
+        "perturbed) need --audio write.",
         "sigssl lhotse from train_recordings.jsonl.gz data/train --supervisions train_supervisions.jsonl.gz",
     )
     add = parser.add_argument
@@ -33,8 +33,15 @@ def main(argv: Sequence[str]) -> int:
     add("--feats", action="store_true", help="copy the cuts' features to OUT/feats (with --per cut)")
     args = parse(parser, argv)
 
+    from sigssl.data.shar import read_shar, shar_folder
     from sigssl.interop.lhotse_import import from_lhotse, open_cuts
 
+    shar = shar_folder(args.source)
+    if shar is not None and args.audio == "link" and args.per == "cut" and not args.feats:
+        data = read_shar(shar, args.label)
+        data.write(args.out)
+        print(f"{args.out}: {len(data)} utterances, {len(set(data.utt2spk.values()))} speakers; audio stays in {shar}")
+        return 0
     cuts = open_cuts(Path(args.source), Path(args.supervisions) if args.supervisions else None)
     made = from_lhotse(cuts, Path(args.out), per=args.per, audio=args.audio, label=args.label, feats=args.feats)
     made.data.write()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,9 +96,10 @@ class Batching:
         epoch, step = position
         return Position(epoch, step + 1) if step + 1 < self.steps(epoch) else Position(epoch + 1, 0)
 
-    def _make_buckets(self) -> list[np.ndarray]:
-        """Items of each bucket, by rising duration."""
-        order = np.argsort(self.durations, kind="stable")
+    def _make_buckets(self, items: np.ndarray | None = None) -> list[np.ndarray]:
+        """Items (all by default) of each bucket, by rising duration."""
+        items = np.arange(len(self.durations)) if items is None else items
+        order = items[np.argsort(self.durations[items], kind="stable")]
         rising = self.durations[order]
         buckets, begin = [], 0
         while begin < len(order):
@@ -107,20 +108,90 @@ class Batching:
             begin = end
         return buckets
 
+    def _cut(self, bucket: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """A bucket, shuffled, in batches of near-equal size."""
+        fit = max(1, min(self.max_items, int(self.batch_seconds / self.durations[bucket[-1]] + 1e-9)))
+        made = np.array_split(rng.permutation(bucket), math.ceil(len(bucket) / fit))
+        return [made[i] for i in rng.permutation(len(made))]
+
     def _plan(self, rng: np.random.Generator) -> np.ndarray:
         batches: list[np.ndarray] = []
         for bucket in self._buckets:
-            fit = max(1, min(self.max_items, int(self.batch_seconds / self.durations[bucket[-1]] + 1e-9)))
-            made = np.array_split(rng.permutation(bucket), math.ceil(len(bucket) / fit))
-            batches.extend(made[i] for i in rng.permutation(len(made)))
+            batches.extend(self._cut(bucket, rng))
         while len(batches) % self.world:
-            largest = max(range(len(batches)), key=lambda i: len(batches[i]))
-            whole = batches[largest]
-            if len(whole) == 1:  # nothing left to halve: other items sit out each epoch
+            if not halve(batches):  # other items sit out each epoch
                 del batches[rng.integers(len(batches))]
-            else:
-                batches[largest : largest + 1] = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]
         plan = np.empty((len(batches) // self.world, self.world), dtype=object)
         for i, batch in enumerate(batches):
             plan[i // self.world, i % self.world] = batch
         return plan[rng.permutation(len(plan))]
+
+
+class ShardBatching(Batching):
+    """Plans batches of items that lie in shards (tar files), so that each rank reads one shard after the other.
+
+    In every epoch the shards are put in another order and laid end to end; each rank takes an equal stretch of that. Within
+    windows of some thousand items of its stretch a rank's batches are made as :class:`Batching` makes them. So what is shuffled
+    together are the shards of a window, each item comes once per epoch, and all ranks have the same number of steps.
+
+    Args:
+        durations: seconds of each item.
+        shards: of each item the number of its shard; items of a shard are read in their own order.
+        batch_seconds: as for :class:`Batching`, as are `max_items`, `padding`, `world` and `seed`.
+        max_items: most items in a batch.
+        padding: largest share of padding.
+        world: number of ranks.
+        seed: of the order.
+        window: items of a rank that are shuffled together.
+
+    Raises:
+        UserError: as :class:`Batching`, or a window of less than one item.
+    """
+
+    def __init__(
+        self,
+        durations: np.ndarray,
+        shards: np.ndarray,
+        batch_seconds: float,
+        max_items: int = 512,
+        padding: float = 0.2,
+        world: int = 1,
+        seed: int = 0,
+        window: int = 10_000,
+    ) -> None:
+        super().__init__(durations, batch_seconds, max_items, padding, world, seed)
+        if window < 1:
+            raise UserError(f"data.window is {window}; expected how many utterances are shuffled together, 1 or more.")
+        self.window = window
+        order = np.argsort(shards, kind="stable")
+        self._runs = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1)
+
+    def _plan(self, rng: np.random.Generator) -> np.ndarray:
+        order = np.concatenate([self._runs[k] for k in rng.permutation(len(self._runs))])
+        stretches = np.array_split(order, self.world)
+        windows = max(1, round(len(stretches[0]) / self.window))
+        parts = zip(*(np.array_split(stretch, windows) for stretch in stretches), strict=True)
+        return np.concatenate([self._steps(part, rng) for part in parts if all(map(len, part))])
+
+    def _steps(self, parts: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """The steps [steps, ranks] of one window: of each rank its own part, ranks side by side by length."""
+        columns = [[b for bucket in self._make_buckets(part) for b in self._cut(bucket, rng)] for part in parts]
+        steps = min(max(map(len, columns)), min(map(len, parts)))
+        plan = np.empty((steps, self.world), dtype=object)
+        for rank, batches in enumerate(columns):
+            while len(batches) < steps:
+                halve(batches)
+            while len(batches) > steps:  # one item more than another rank has: it sits out
+                del batches[rng.integers(len(batches))]
+            for step, batch in enumerate(batches):
+                plan[step, rank] = batch
+        return plan[rng.permutation(steps)]
+
+
+def halve(batches: list[np.ndarray]) -> bool:
+    """Make two batches of the largest; False where each is of one item."""
+    largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+    whole = batches[largest]
+    if len(whole) > 1:
+        batches[largest : largest + 1] = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]
+    return len(whole) > 1

@@ -23,7 +23,7 @@ from sigssl.data.segments import Segment, format_seconds, format_segment, parse_
 from sigssl.data.stages import EPOCH
 from sigssl.errors import UserError
 
-__all__ = ["CARRIED", "DECODES", "Command", "DataDir", "Segment", "Utterance", "spk2utt"]
+__all__ = ["CARRIED", "DECODES", "Command", "DataDir", "Segment", "Utterance", "is_data_dir", "spk2utt"]
 
 
 class Utterance(NamedTuple):
@@ -109,13 +109,18 @@ class DataDir:
         """Read the tables that are there; nothing is opened beyond them.
 
         Args:
-            path: the folder.
+            path: the folder; `shar:DIR`, or a folder of lhotse Shar, reads as a data directory too.
             allow_commands: accept wav.scp lines that are shell commands (`... |`); they are run when audio is read. Commands
                 that merely decode a file (`flac -c -d -s FILE |`) need no permission: the file is read in their place.
 
         Raises:
             UserError: no data directory, or a line that cannot be understood; file and line are named.
         """
+        from sigssl.data.shar import read_shar, shar_folder  # which is written in terms of this class
+
+        shar = shar_folder(path)
+        if shar is not None:
+            return read_shar(shar)
         path = Path(path)
         if not path.is_dir():
             raise UserError(f"{path}: no such data directory.")
@@ -262,6 +267,13 @@ class DataDir:
                 f"{self.wav[commands[0]]!r}. Commands found in data are not run unasked: pass allow_commands (--allow-commands) if "
                 f"you trust them, or write the audio to files first."
             )
+
+
+def is_data_dir(path: Path | str) -> bool:
+    """Whether a path names a data directory with audio: a folder with wav.scp, or lhotse Shar (`shar:DIR`)."""
+    from sigssl.data.shar import shar_folder
+
+    return (Path(path) / "wav.scp").is_file() or shar_folder(path) is not None
 
 
 def read_epoch_length(path: Path) -> float:

@@ -6,7 +6,7 @@ A piece that cannot be read is replaced by its neighbour in length and reported 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -25,6 +25,7 @@ from sigssl.data.datadir import DataDir
 from sigssl.data.io import read_table
 from sigssl.data.paths import find
 from sigssl.data.store import StoreInfo
+from sigssl.data.tar import tar_of
 from sigssl.errors import UserError
 from sigssl.types import Batch
 
@@ -100,11 +101,14 @@ class PieceDataset(Dataset[Loaded]):
 
     Attributes:
         durations: seconds of each item as it comes into a batch.
+        shards: where all items lie in tar files (lhotse Shar): of each item the number of its file, in reading order; else None.
         failed: recordings that could not even be listed.
     """
 
     def __init__(self, pieces: Iterable[Piece], crop: Crop, unit: float, failed: Iterable[Failure] = ()) -> None:
         kept = [piece for piece in pieces if (piece.stop - piece.start) * unit >= max(crop.min_seconds, 1e-9)]
+        if all(tar_of(piece.path) for piece in kept):
+            kept.sort(key=lambda piece: (piece.path, piece.start))  # places in tar files sort in the order of reading
         cut = [part for piece in kept for part in _chunks(piece, crop.chunk_seconds, unit)]
         self.crop, self.unit, self.failed = crop, unit, list(failed)
         # flat arrays, not a list of tuples: forked workers then share the index instead of copying it object by object
@@ -113,6 +117,7 @@ class PieceDataset(Dataset[Loaded]):
         self._spans = np.array([(piece.start, piece.stop) for piece in cut], dtype=np.float64).reshape(-1, 2)
         seconds = (self._spans[:, 1] - self._spans[:, 0]) * unit
         self.durations = seconds if crop.crop_seconds is None else np.minimum(seconds, crop.crop_seconds)
+        self.shards = _shards([piece.path for piece in cut])
         self._order = np.argsort(self.durations, kind="stable")
         self._rank = np.argsort(self._order, kind="stable")
 
@@ -241,6 +246,15 @@ class FrameDataset(PieceDataset):
         ids, frames = zip(*items, strict=True)
         lengths = torch.tensor([len(frame) for frame in frames])
         return Batch(torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True), lengths, ids, True, self.info.sample_rate)
+
+
+def _shards(paths: Sequence[str]) -> np.ndarray | None:
+    """The number of the tar file of each place; None where not all are in tar files."""
+    tars = [tar_of(path) for path in paths]
+    if not tars or not all(tars):
+        return None
+    number = {tar: k for k, tar in enumerate(dict.fromkeys(tars))}
+    return np.array([number[tar] for tar in tars])
 
 
 def _chunks(piece: Piece, seconds: float | None, unit: float) -> list[Piece]:

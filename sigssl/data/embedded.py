@@ -1,4 +1,4 @@
-"""A file inside an archive, at an offset: `wav.ark:123`, as Kaldi's wav-copy and ESPnet's format_wav_scp write them."""
+"""A file inside an archive, at an offset: `wav.ark:123`, as Kaldi's wav-copy and ESPnet's format_wav_scp write; or in a tar."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any
 
 
 class Embedded(io.RawIOBase):
-    """The bytes of `file` from `offset` on, as a file of its own."""
+    """The bytes of `file` from `offset` on, as a file of its own.
 
-    def __init__(self, file: str, offset: int) -> None:
+    Args:
+        file: the archive.
+        offset: where the inner file begins.
+        size: its bytes; None: all up to the end of the archive.
+    """
+
+    def __init__(self, file: str, offset: int, size: int | None = None) -> None:
         self._file = Path(file).open("rb")  # noqa: SIM115 - closed with this object
         self._offset = offset
+        self._size = os.fstat(self._file.fileno()).st_size - offset if size is None else size
         self._file.seek(offset)
 
     def readable(self) -> bool:
@@ -26,11 +33,12 @@ class Embedded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`; the number of bytes read."""
-        return self._file.readinto(buffer)
+        return self._file.readinto(memoryview(buffer)[: max(0, self._size - self.tell())])
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """Move, counted from the offset; the new position."""
-        return self._file.seek(position + self._offset if whence == os.SEEK_SET else position, whence) - self._offset
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
+        return self._file.seek(max(0, base + position) + self._offset) - self._offset
 
     def tell(self) -> int:
         """The position, counted from the offset."""

@@ -15,6 +15,7 @@ import soundfile
 from sigssl.data.datadir import Command
 from sigssl.data.embedded import Embedded
 from sigssl.data.paths import parse_place
+from sigssl.data.tar import locate, tar_of
 from sigssl.errors import UserError
 
 ENDLESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)  # sizes that programs write into a WAV header when they cannot go back
@@ -22,12 +23,19 @@ ENDLESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)  # sizes that programs write i
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file, the inside of an archive (`wav.ark:123`) or an allowed command; say in plain words why it does not open."""
+    """Open a file, the inside of an archive or an allowed command; say in plain words why it does not open.
+
+    Args:
+        path: `x.wav`, `wav.ark:123`, `recording.000000.tar!/000000012/id`, or a :class:`Command`.
+    """
     name = str(path)
     if isinstance(path, Command):
         source: str | io.RawIOBase | io.BytesIO = io.BytesIO(_run(path))
     elif name.endswith("|"):
         raise UserError(f"{name!r} is a shell command; it is not run unless the data directory is read with allow_commands.")
+    elif tar_of(name):
+        tar, member = locate(name)
+        source = Embedded(tar, member.offset, member.size)
     else:
         place = parse_place(name)
         check_file(place.file)

@@ -100,10 +100,11 @@ def _summary(folder: Path, outcomes: Iterable[Outcome]) -> Summary:
 
 
 def _write_scp(folder: Path, name: str, track: int, outcomes: Iterable[Outcome]) -> None:
-    """Shards follow one another in the order of the ids, and so do the entries of each: no sorting is needed."""
+    """Entries are in the order of their ids within a shard, and over all but where the recordings were read from tar files."""
+    entries = [(entry.id, entry.places[track]) for outcome in outcomes for entry in outcome.entries]
+    entries.sort()
     with whole(folder / f"{name}.scp") as path, path.open("w", encoding="utf-8", newline="\n") as file:
-        for outcome in outcomes:
-            file.writelines(f"{entry.id} {folder}/{entry.places[track]}\n" for entry in outcome.entries)
+        file.writelines(f"{id} {folder}/{place}\n" for id, place in entries)
 
 
 def _write_quarantine(path: Path, bad: list[Bad]) -> None:

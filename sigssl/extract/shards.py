@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sigssl.data.datadir import Utterance
+from sigssl.data.tar import tar_of
 
 SHARDS = 64  # about as many shards are made of a small corpus ...
 LARGEST = 1000  # ... and none is larger than this, so that a kill costs little
@@ -112,7 +113,7 @@ def _key(members: tuple[Utterance, ...], bytes_of: dict[str, int]) -> str:
     for utterance in members:
         if utterance.path not in bytes_of:
             try:
-                bytes_of[utterance.path] = os.stat(utterance.path).st_size  # noqa: PTH116 (a million Paths are slow)
+                bytes_of[utterance.path] = os.stat(tar_of(utterance.path) or utterance.path).st_size  # noqa: PTH116 (a million Paths are slow)
             except OSError:
                 bytes_of[utterance.path] = -1
         digest.update(f"{bytes_of[utterance.path]}\n".encode())

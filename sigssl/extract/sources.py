@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from sigssl.data.datadir import DataDir, Utterance
+from sigssl.data.datadir import DataDir, Utterance, is_data_dir
 from sigssl.data.io import read_lines
+from sigssl.data.tar import tar_of
 from sigssl.errors import UserError
 
 AUDIO = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph"}
@@ -18,11 +19,11 @@ LISTS = {".txt", ".lst", ".list", ".scp"}
 def find_utterances(
     source: str | Path | Iterable[str | Path], *, allow_commands: bool = False, suffixes: Collection[str] = AUDIO
 ) -> list[Utterance]:
-    """The utterances of `source`, sorted by id.
+    """The utterances of `source`, sorted by id; those in lhotse Shar in the order of the shards, so that each is read once.
 
     Args:
-        source: a data directory (a folder with `wav.scp`), any other folder (searched for audio files, ids from relative
-            paths), an audio file, a list file (`path` or `id path` per line), or several of the last three.
+        source: a data directory (a folder with `wav.scp`, or `shar:DIR`), any other folder (searched for audio files, ids from
+            relative paths), an audio file, a list file (`path` or `id path` per line), or several of the last three.
         allow_commands: run the commands (`... |`) that a wav.scp holds in place of files.
         suffixes: of the files that are looked for.
 
@@ -30,7 +31,7 @@ def find_utterances(
         UserError: nothing there, nothing in it, an unknown kind of file, or an id twice; both places are named.
     """
     sources = [source] if isinstance(source, (str, Path)) else list(source)
-    if len(sources) == 1 and (Path(sources[0]) / "wav.scp").is_file():
+    if len(sources) == 1 and is_data_dir(sources[0]):
         utterances = DataDir.read(Path(sources[0]), allow_commands=allow_commands).utterances()
     else:
         utterances = [_utterance(id, path) for each in sources for id, path in _files(Path(each), suffixes)]
@@ -45,6 +46,8 @@ def find_utterances(
                 f"two recordings have the id {one.id!r}: {one.path} and {other.path}. Rename one, or give a list file with "
                 f"lines 'id path'."
             )
+    if any(tar_of(utterance.path) for utterance in utterances):
+        utterances.sort(key=lambda utterance: utterance.path)
     return utterances
 
 

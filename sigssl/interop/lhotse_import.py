@@ -12,6 +12,7 @@ import numpy as np
 
 from sigssl.data.ark import ArkWriter, StoreInfo, merge
 from sigssl.data.datadir import DataDir, Segment
+from sigssl.data.supervisions import describe_utterance
 from sigssl.errors import UserError
 from sigssl.interop.lhotse import AUDIO, Audio, write_flac
 from sigssl.optional import require
@@ -82,13 +83,14 @@ def from_lhotse(
     Raises:
         UserError: no cuts, ids that clash or hold spaces, or audio that cannot be referred to; the remedy is named.
     """
-    made, tables = Imported(DataDir(out, segments={})), _Tables(label)
+    made = Imported(DataDir(out, segments={}))
     writer = ArkWriter(out / FEATS) if feats else None
     kind: StoreInfo | None = None
     for cut in cuts:
         for part, supervisions in _parts(cut, per):
             _add_audio(made.data, part, out, audio)
-            tables.add(made, part.id, supervisions, part)
+            custom = getattr(part, "custom", None) or {}
+            describe_utterance(made.data, part.id, [one.to_dict() for one in supervisions], custom, made.notes, label)
         if writer is not None:
             kind = _add_features(writer, cut, kind)
     if writer is not None and kind is not None:
@@ -102,9 +104,9 @@ def from_lhotse(
 
 
 def _parts(cut: Any, per: Per) -> Iterator[tuple[Any, list[Any]]]:
-    """What becomes utterances: the cut with its supervisions in the order of time, or the span of each supervision."""
+    """What becomes utterances: the cut with its supervisions, or the span of each supervision."""
     if per == "cut":
-        yield cut, sorted(cut.supervisions, key=lambda one: one.start)
+        yield cut, cut.supervisions
         return
     for supervision in cut.supervisions:
         start = max(0.0, supervision.start)
@@ -156,54 +158,6 @@ def linked(cut: Any) -> str:
     assert recording is not None
     source = recording.sources[0]
     return f"{source.source} |" if source.type == "command" else str(Path(source.source).absolute())
-
-
-class _Tables:
-    """The tables that come from supervisions."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    def add(self, made: Imported, id: str, supervisions: list[Any], cut: Any) -> None:
-        """Fill in one utterance."""
-        data = made.data
-        texts = [one.text for one in supervisions if one.text is not None]
-        if texts:
-            data.text[id] = " ".join(" ".join(texts).split())
-        speaker = self._one(made, "speaker", {one.speaker for one in supervisions})
-        if speaker is not None:
-            data.utt2spk[id] = "_".join(speaker.split())
-            gender = self._one(made, "gender", {one.gender for one in supervisions})
-            if gender:
-                data.carried.setdefault("spk2gender", {})[data.utt2spk[id]] = gender
-        language = self._one(made, "language", {one.language for one in supervisions})
-        if language:
-            data.carried.setdefault("utt2lang", {})[id] = "_".join(language.split())
-        self._add_custom(made, id, supervisions, cut)
-
-    def _add_custom(self, made: Imported, id: str, supervisions: list[Any], cut: Any) -> None:
-        data, custom = made.data, dict(getattr(cut, "custom", None) or {})
-        if len(supervisions) == 1:  # of several, what holds for a part of the cut is not the cut's
-            custom |= supervisions[0].custom or {}
-        if custom.get(self.label) is not None:
-            data.utt2label[id] = "_".join(str(custom.pop(self.label)).split())
-        if "utt2uniq" in custom:
-            data.carried.setdefault("utt2uniq", {})[id] = str(custom.pop("utt2uniq"))
-        for name, table in (("phones", data.phones), ("stages", data.stages)):
-            if isinstance(custom.get(name), list):
-                table[id] = [str(token) for token in custom.pop(name)]
-        data.epoch_length = float(custom.pop("epoch_length", data.epoch_length))
-        made.notes.update(f"custom field {name!r} is left out" for name in custom if name not in _OWN)
-
-    @staticmethod
-    def _one(made: Imported, what: str, values: set[str | None]) -> str | None:
-        if len(values) > 1:
-            made.notes[f"several values of {what}: none is given"] += 1
-            return None
-        return next(iter(values), None)
-
-
-_OWN = {"shard_origin", "shar_epoch", "dataloading_info"}  # of lhotse's own readers
 
 
 def _add_features(writer: ArkWriter, cut: Any, kind: StoreInfo | None) -> StoreInfo:

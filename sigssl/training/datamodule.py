@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from sigssl.config import describe
-from sigssl.data.batching import Batching, Planned, Position
+from sigssl.data.batching import Batching, Planned, Position, ShardBatching
 from sigssl.data.datadir import DataDir
 from sigssl.data.dataset import Crop, FrameDataset, Loaded, PieceDataset, SignalDataset
 from sigssl.data.nights import EpochDataset
@@ -232,7 +232,10 @@ def worker_count(wanted: int | None, devices: int) -> int:
 
 
 def _batching(data: PieceDataset, options: DataOptions, world: int, seed: int) -> Batching:
-    return Batching(data.durations, options.batch_seconds, options.max_items, options.padding, world, seed)
+    settings = (options.batch_seconds, options.max_items, options.padding, world, seed)
+    if data.shards is not None:
+        return ShardBatching(data.durations, data.shards, *settings, window=options.window)
+    return Batching(data.durations, *settings)
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -13,7 +13,7 @@ class DataOptions:
     """What is trained on, and how it is batched.
 
     Args:
-        train: data directory to pretrain on.
+        train: data directory to pretrain on, or shar:DIR, a folder of lhotse Shar, which is read shard by shard.
         valid: data directory for the validation loss; none: no validation.
         feats: feature store (folder with feats.scp and feats.json) of the training utterances; none: features are computed from the
             signals, on the device.
@@ -25,6 +25,7 @@ class DataOptions:
             of optim.seconds_per_update.
         max_items: most utterances in one forward pass.
         padding: largest share of padding in a batch.
+        window: of data in Shar, utterances of consecutive shards that are shuffled together (on each rank).
         channel: channel of recordings: a number from 0, "mean" or "all".
         batch_epochs: epochs of stored nights per device and forward pass, in place of batch_seconds and max_items.
         channels: names of the channels of stored nights to take, in the encoder's order; none: all.
@@ -42,6 +43,7 @@ class DataOptions:
     batch_seconds: float = 120.0
     max_items: int = 512
     padding: float = 0.2
+    window: int = 10_000
     channel: int | Literal["mean", "all"] = 0
     batch_epochs: int | None = None
     channels: list[str] | None = None

@@ -14,6 +14,7 @@ from torch import nn
 from sigssl.config import build, describe
 from sigssl.data.datadir import DataDir
 from sigssl.data.io import write_text
+from sigssl.data.shar import manifests, shar_folder
 from sigssl.errors import UserError, nearest
 from sigssl.methods.base import Method
 from sigssl.training.checkpoint import CONFIG, save_encoder
@@ -69,10 +70,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def fingerprint(path: str | Path) -> str:
     """SHA-256 over the tables of a data directory that say which items it has."""
     digest = hashlib.sha256()
-    for name in TABLES:
-        file = Path(path) / name
+    shar = shar_folder(path)
+    for file in [Path(path) / name for name in TABLES] if shar is None else manifests(shar):
         if file.exists():
-            digest.update(name.encode() + b"\0" + file.read_bytes())
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
