@@ -1,30 +1,31 @@
-"""Decoding a store of log-probabilities: in pieces of bounded length, in several processes, what cannot be read set aside."""
+"""Searching log-probabilities, and decoding a store of them in pieces of bounded length, in several processes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from sigssl.asr.align import Timed, token_times, viterbi, word_times
+from sigssl.asr.assembly import Assembly
 from sigssl.asr.beam import BeamSettings, beam_search
 from sigssl.asr.ctc import Hypothesis, greedy
 from sigssl.asr.fusion import Fusion
+from sigssl.asr.heads import Head
+from sigssl.asr.joint import JointSearch
 from sigssl.asr.lexicon import LexiconSearch, LexiconSettings, read_lexicon, spell
 from sigssl.asr.ngram import NGram
+from sigssl.asr.pieces import cuts
+from sigssl.asr.recogniser import Piece
 from sigssl.asr.store import LogProbs, padded
 from sigssl.asr.tokens import Tokens
-from sigssl.asr.transcript import Scored, Transcript, WordTime
+from sigssl.asr.transcript import Transcript
 from sigssl.errors import UserError
 
-Method = Literal["greedy", "beam", "lexicon"]
+Method = Literal["auto", "greedy", "beam", "lexicon", "joint"]
 BATCH = 16  # utterances that are searched together
-PAUSE = 11  # frames over which a pause is looked for
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class DecodeSettings:
     """How to decode.
 
     Attributes:
-        method: greedy; beam (prefix beam search); lexicon (flashlight's, only words of the lexicon come out).
+        method: greedy; beam (prefix beam search); lexicon (flashlight's, only words of the lexicon come out); joint (attention
+            decoder and CTC of a hybrid); auto: joint for a hybrid, else beam.
         beam: hypotheses that are kept from frame to frame.
         nbest: texts that are returned.
         lm: ARPA file of a language model of words, "" for none.
@@ -41,6 +43,7 @@ class DecodeSettings:
         unknown: added for each word that the model lacks; a search over a lexicon finds none.
         lexicon: file of words and their tokens; "" spells the words of the language model.
         longest: seconds above which an utterance is searched in pieces, cut at pauses; a list of texts then has one entry.
+        joint_beam: hypotheses kept from token to token in joint decoding (`beam` where that is smaller).
     """
 
     method: Method = "beam"
@@ -52,6 +55,7 @@ class DecodeSettings:
     unknown: float = -10.0
     lexicon: str = ""
     longest: float = 60.0
+    joint_beam: int = 8
 
     def __post_init__(self) -> None:
         if self.method == "greedy" and (self.lm or self.lexicon or self.nbest > 1):
@@ -70,14 +74,19 @@ class Decoder:
     Args:
         tokens: of the model.
         settings: how.
+        head: of the model, for joint decoding; None where there are log-probabilities alone.
+
+    Raises:
+        UserError: joint decoding is asked for, and there is no attention decoder.
     """
 
-    def __init__(self, tokens: Tokens, settings: DecodeSettings) -> None:
+    def __init__(self, tokens: Tokens, settings: DecodeSettings, head: Head | None = None) -> None:
         self.tokens, self.settings = tokens, settings
+        self._joint = _joint(settings, head)
         self._beam = BeamSettings(settings.beam, settings.nbest)
         self._fusion: Fusion | None = None
         self._lexicon: LexiconSearch | None = None
-        if settings.method == "beam" and settings.lm:
+        if settings.method in ("beam", "auto") and settings.lm:
             self._fusion = Fusion(tokens, NGram.read(settings.lm), settings.lm_weight, settings.word_bonus, settings.unknown)
         if settings.method == "lexicon":
             words = read_lexicon(settings.lexicon, tokens) if settings.lexicon else spell(tokens, NGram.read(settings.lm).words())
@@ -92,6 +101,17 @@ class Decoder:
             return [[one] for one in greedy(log_probs, lengths)]
         return beam_search(log_probs, lengths, self._beam, self._fusion)
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether the search looks at what the attention decoder reads."""
+        return self._joint is not None
+
+    def search_pieces(self, pieces: Sequence[Piece]) -> list[list[Hypothesis]]:
+        """Hypotheses of each of some pieces, by whichever search the settings name."""
+        if self._joint:
+            return [self._joint(piece.log_probs, piece.memory) for piece in pieces]
+        return self.search(*padded([piece.log_probs for piece in pieces]))
+
     def __call__(self, ids: Sequence[str], matrices: Sequence[Tensor], frame_shift: float) -> list[Transcript]:
         """Transcripts of some utterances.
 
@@ -102,60 +122,24 @@ class Decoder:
         """
         longest = max(round(self.settings.longest / frame_shift), 1)
         pieces = [(item, *piece) for item, rows in enumerate(matrices) for piece in cuts(rows, longest)]
-        found: list[list[tuple[Tensor, list[Hypothesis]]]] = [[] for _ in ids]
+        assemblies = [Assembly(self.tokens, frame_shift) for _ in ids]
         for first in range(0, len(pieces), BATCH):
             some = pieces[first : first + BATCH]
             parts = [matrices[item][start:stop] for item, start, stop in some]
             for (item, _, _), part, hypotheses in zip(some, parts, self.search(*padded(parts)), strict=True):
-                found[item].append((part, hypotheses))
-        return [self._transcript(id, searched, frame_shift) for id, searched in zip(ids, found, strict=True)]
-
-    def _transcript(self, id: str, searched: list[tuple[Tensor, list[Hypothesis]]], shift: float) -> Transcript:
-        tokens: list[int] = []
-        times: list[Timed] = []
-        frames = blanks = 0
-        for rows, hypotheses in searched:
-            best = hypotheses[0].tokens
-            (alignment,) = viterbi(rows[None], torch.tensor([len(rows)]), [best])
-            times += [t._replace(start=t.start + frames, stop=t.stop + frames) for t in token_times(rows, best, alignment)]
-            tokens += best
-            frames, blanks = frames + len(rows), blanks + int((rows.argmax(-1) == 0).sum())
-        words = [WordTime(w.word, w.start * shift, w.stop * shift, w.confidence) for w in word_times(self.tokens, tokens, times)]
-        return Transcript(id, self._texts(tokens, searched), words, frames * shift, blanks / max(frames, 1))
-
-    def _texts(self, tokens: Sequence[int], searched: list[tuple[Tensor, list[Hypothesis]]]) -> list[Scored]:
-        """The n-best list, each text once with the best of its scores; of several pieces their best ones, joined."""
-        if len(searched) != 1:
-            best = [hypotheses[0] for _, hypotheses in searched]
-            return [Scored(self.tokens.decode(tokens), sum(h.score for h in best), sum(h.acoustic for h in best))]
-        made: dict[str, Scored] = {}
-        for one in searched[0][1]:
-            text = self.tokens.decode(one.tokens)
-            made.setdefault(text, Scored(text, one.score, one.acoustic))
-        return list(made.values())
+                assemblies[item].add(part, hypotheses)
+        return [assembly.transcript(id) for id, assembly in zip(ids, assemblies, strict=True)]
 
 
-def cuts(log_probs: Tensor, longest: int) -> Iterator[tuple[int, int]]:
-    """Pieces [start, stop) of at most `longest` frames, cut in pauses.
-
-    Each cut is in the second half of a piece, where the mean of ln P(blank) over :data:`PAUSE` frames is largest among the frames
-    whose likeliest token is the blank; greedy decoding of the pieces is then that of the whole.
-
-    Args:
-        log_probs: of one utterance [T, V], blank first.
-        longest: frames.
-    """
-    start, total = 0, len(log_probs)
-    if total > longest:
-        blank = np.maximum(log_probs[:, 0].double().numpy(), -50.0)
-        pause = np.convolve(np.pad(blank, PAUSE // 2, constant_values=-50.0), np.full(PAUSE, 1 / PAUSE), mode="valid")
-        pause = np.where((log_probs.argmax(-1) == 0).numpy(), pause, pause - 100.0)
-        while total - start > longest:
-            low = start + max(longest // 2, 1)
-            stop = low + int(pause[low : start + longest + 1].argmax())
-            yield start, stop
-            start = stop
-    yield start, total
+def _joint(settings: DecodeSettings, head: Head | None) -> JointSearch | None:
+    has = head is not None and head.decoder is not None
+    if settings.method == "joint" and not has:
+        raise UserError("--method joint needs a model with an attention decoder (head.kind seq2seq); use beam.")
+    if settings.method == "joint" and settings.lm:
+        raise UserError("--method joint takes no language model; --method beam does.")
+    if head is None or not has or settings.method not in ("joint", "auto") or settings.lm:
+        return None
+    return JointSearch(head, min(settings.beam, settings.joint_beam), settings.nbest)
 
 
 class Part(NamedTuple):

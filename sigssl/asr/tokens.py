@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from sigssl.data.io import read_json, write_json
+from sigssl.data.io import read_json, write_text
 from sigssl.errors import UserError, nearest
 from sigssl.optional import require
 
@@ -207,7 +208,11 @@ class Tokens:
 
     def save(self, path: Path | str) -> None:
         """Write a JSON file, whole."""
-        write_json(path, self.as_json())
+        write_text(path, self.as_text())
+
+    def as_text(self) -> str:
+        """What :meth:`save` writes."""
+        return json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def load(cls, path: Path | str) -> Tokens:

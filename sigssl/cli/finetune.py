@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from sigssl.errors import UserError, nearest
 
-TARGETS = {"sleep": "sleep stages of epochs, with temporal context, over subject-wise folds"}
+TARGETS = {
+    "asr": "speech recognition: CTC, or CTC and attention, on an encoder or on features",
+    "sleep": "sleep stages of epochs, with temporal context, over subject-wise folds",
+}
 EXAMPLE = "sigssl finetune sleep --config recipes/conf/sleep/bandpower.yaml --data nights --out exp/sleep"
 
 

@@ -56,6 +56,31 @@ def choose(
     return data.subset(ids)
 
 
+def balanced_share(data: DataDir, ids: Sequence[str], fraction: float, seed: int = 0) -> list[str]:
+    """A share of some utterances that takes the same share of every speaker's; a smaller share is part of a larger one.
+
+    Args:
+        data: the directory, for its speakers; an utterance without one is a speaker by itself.
+        ids: utterances to draw from.
+        fraction: the share, above 0; at least one utterance is taken.
+        seed: of the draw.
+
+    Returns:
+        Ids, sorted.
+    """
+    own: dict[str, list[str]] = {}
+    for key in shuffled(ids, seed):
+        own.setdefault(data.utt2spk.get(key, key), []).append(key)
+    speakers = shuffled(own, seed)
+    # the n-th of a speaker's N utterances stands at (n + offset) / N: speakers run through their utterances in step
+    places = {
+        key: (number + (place + 0.5) / len(speakers)) / len(own[speaker])
+        for place, speaker in enumerate(speakers)
+        for number, key in enumerate(own[speaker])
+    }
+    return sorted(sorted(places, key=places.__getitem__)[: max(1, round(fraction * len(ids)))])
+
+
 def _known_speakers(data: DataDir, spks: Collection[str]) -> set[str]:
     unknown = sorted(set(spks) - set(data.utt2spk.values()))
     if unknown:

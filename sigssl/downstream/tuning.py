@@ -29,13 +29,7 @@ class Tuned(nn.Module):
     def __init__(self, encoder: nn.Module, tune: Tune = "frozen") -> None:
         super().__init__()
         self.encoder, self.tune = encoder, tune
-        known = getattr(encoder, "trainable", None)
-        if known is None and tune == "last_block":
-            raise UserError(f"{type(encoder).__name__} does not say what its last block is (no `trainable`): use frozen or full.")
-        chosen = known(tune) if known is not None else list(encoder.parameters()) if tune == "full" else []
-        kept = {id(parameter) for parameter in chosen}
-        for parameter in encoder.parameters():
-            parameter.requires_grad_(id(parameter) in kept)
+        train_only(encoder, chosen_parts(encoder, tune))
         self.dim = int(encoder.dim)  # type: ignore[arg-type]
         self.samples = round(float(encoder.epoch_seconds) * int(encoder.sample_rate))  # type: ignore[arg-type]
         self.eval()
@@ -44,7 +38,7 @@ class Tuned(nn.Module):
         """Training mode for modules all of whose parameters are trained, eval mode for the rest."""
         super().train(mode)
         if mode:
-            _hold(self.encoder)
+            hold(self.encoder)
         return self
 
     def forward(self, x: Float[Tensor, "batch epochs channels samples"]) -> Float[Tensor, "batch epochs dim"]:
@@ -65,11 +59,30 @@ class Tuned(nn.Module):
         return out
 
 
-def _hold(module: nn.Module) -> None:
+def chosen_parts(encoder: nn.Module, tune: Tune) -> list[nn.Parameter]:
+    """The parameters that are trained: what the encoder's `trainable(tune)` lists, where it has one.
+
+    Raises:
+        UserError: "last_block" for an encoder that does not say what its last block is.
+    """
+    known = getattr(encoder, "trainable", None)
+    if known is None and tune == "last_block":
+        raise UserError(f"{type(encoder).__name__} does not say what its last block is (no `trainable`): use frozen or full.")
+    return list(known(tune)) if known is not None else list(encoder.parameters()) if tune == "full" else []
+
+
+def train_only(module: nn.Module, chosen: list[nn.Parameter]) -> None:
+    """Let these parameters of a module have gradients, and no others."""
+    kept = {id(parameter) for parameter in chosen}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+
+
+def hold(module: nn.Module) -> None:
     """Eval mode for every module below which something is frozen, and for those without parameters beside them."""
     parameters = list(module.parameters())
     if parameters and all(parameter.requires_grad for parameter in parameters):
         return
     module.training = False
     for child in module.children():
-        _hold(child)
+        hold(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -113,3 +114,20 @@ class FrameEncoder(nn.Module):
         """
         device = self.body.embed.weight.device
         yield from stream_windows(self.body, self.features.stream(blocks), self.window, self.overlap, device)
+
+    def frame_count(self, samples: int) -> int:
+        """Frames of a signal of so many samples."""
+        return int(self.features.frame_count(samples))
+
+    def trainable(self, part: Literal["frozen", "last_block", "full"]) -> list[nn.Parameter]:
+        """The parameters that fine-tuning changes: none, those of the last Transformer layer and of a norm behind it, or all.
+
+        Raises:
+            UserError: the last layer of a Transformer whose layers share their weights.
+        """
+        if part == "last_block" and self.body.share_layers:
+            raise UserError("the layers of this Transformer share their weights, so that none is the last: use frozen or full.")
+        if part == "last_block":
+            final = [] if self.body.final_norm is None else list(self.body.final_norm.parameters())
+            return [*self.body.blocks[-1].parameters(), *final]
+        return list(self.parameters()) if part == "full" else []

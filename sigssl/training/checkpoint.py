@@ -45,7 +45,12 @@ def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | 
 
 
 def save_module(
-    folder: str | Path, section: str, module: nn.Module, meta: dict[str, Any], texts: dict[str, str] | None = None
+    folder: str | Path,
+    section: str,
+    module: nn.Module,
+    meta: dict[str, Any],
+    texts: dict[str, str] | None = None,
+    described: dict[str, Any] | None = None,
 ) -> Path:
     """Write a module for use, whole or not at all; its constructor keeps its arguments (:func:`sigssl.config.describe`).
 
@@ -55,6 +60,7 @@ def save_module(
         module: what to keep.
         meta: plain values beside it; versions and the hash of the weights are added.
         texts: further files, name -> content (a model card).
+        described: how the module is built, where :func:`sigssl.config.describe` cannot say it.
 
     Returns:
         The folder.
@@ -71,7 +77,7 @@ def save_module(
         safetensors.torch.save_model(module, str(temporary / WEIGHTS), metadata={"format": "pt"})
         config = {
             "format": FORMAT,
-            section: describe(module),
+            section: described or describe(module),
             "meta": {"versions": versions(), "weights_sha256": sha256(temporary / WEIGHTS), **meta},
         }
         for name, text in (texts or {}).items():
@@ -117,8 +123,18 @@ def load_module(folder: Path, section: str, trust: tuple[str, ...] = ("sigssl",)
     """
     config = read_section(folder, section)
     module = build(config[section], where=str(folder / CONFIG), trust=trust)
+    load_weights(module, folder, section)
+    return module.eval(), dict(config.get("meta", {}))
+
+
+def load_weights(module: nn.Module, folder: Path, section: str) -> None:
+    """Read the weights of a module that was built as `config.yaml` describes it.
+
+    Raises:
+        UserError: damaged weights, or weights that do not fit the module.
+    """
     weights = folder / WEIGHTS
-    expected = config.get("meta", {}).get("weights_sha256")
+    expected = read_section(folder, section).get("meta", {}).get("weights_sha256")
     if expected is not None and sha256(weights) != expected:
         raise UserError(
             f"{weights}: is damaged or not the file that {CONFIG} beside it describes (SHA-256 differs); copy both again."
@@ -129,7 +145,6 @@ def load_module(folder: Path, section: str, trust: tuple[str, ...] = ("sigssl",)
         raise UserError(f"{weights}: cannot be read ({error}); copy or export it again.") from error
     except RuntimeError as error:
         raise UserError(f"{weights}: does not fit the {section} that {CONFIG} describes: {error}") from error
-    return module.eval(), dict(config.get("meta", {}))
 
 
 def model_name(path: str | Path) -> str:

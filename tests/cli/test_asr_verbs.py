@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sigssl.asr.decode import cuts
+from sigssl.asr.pieces import cuts
 from sigssl.asr.store import LogProbs, LogProbWriter
 from sigssl.asr.tokens import Tokens
 from sigssl.cli.main import main
