@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
         review_below=args.review_below,
     )
     recordings, notes = find_recordings(args.inputs, args.reference, read_table(args.persons) if args.persons else None)
-    job = NightJob(args.model, settings, args.out, args.device, figure=args.figures)
+    model = args.model or ("sleep_bandpower_causal" if args.causal else "sleep_bandpower")
+    job = NightJob(model, settings, args.out, args.device, figure=args.figures)
     result = stage_nights(recordings, job, nj=args.nj, bar="stage", told=lambda line: print(line, file=sys.stderr))
     _tell(result, notes)
     print(NOTICE)
@@ -90,7 +91,12 @@ def _parser() -> ArgumentParser:
     add = parser.add_argument
     add("inputs", type=str, nargs="+", help="recordings (EDF, BDF, FIF, BrainVision, EEGLAB), or folders of them")
     add("--out", type=str, required=True, help="output folder; index.html is its report")
-    add("--model", type=str, default="sleep_bandpower", help="a shipped stager, or the folder of a trained one")
+    add(
+        "--model",
+        type=str,
+        default="",
+        help="a shipped stager, or the folder of a trained one; default: sleep_bandpower, with --causal sleep_bandpower_causal",
+    )
     add("--reference", type=str, default="", help="hypnograms to compare with: a folder, paired by name, or one file")
     add(
         "--channels",

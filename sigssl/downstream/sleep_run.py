@@ -139,6 +139,8 @@ def keep(job: Job, source: AnySource, subjects: list[str], split: str | None, me
         "validation_kappa": trained.kappa,
         "cross_validation": cross_validation(metrics, job.final or ""),
     }
+    if isinstance(source, EncoderSource):
+        meta |= source.conditioning
     card = Path(job.card).read_text(encoding="utf-8") if job.card else plain_card(meta)
     return save_stager(job.out / SECTION, stager, meta, card)
 

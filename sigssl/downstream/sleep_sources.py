@@ -14,6 +14,7 @@ from sigssl.config import build, describe
 from sigssl.data.datadir import DataDir
 from sigssl.data.epoch_signals import read_signal_nights
 from sigssl.data.feature_nights import Night
+from sigssl.data.store import StoreInfo
 from sigssl.downstream.arms import pretraining_speakers
 from sigssl.downstream.fronts import BandPowerFront, EncoderFront
 from sigssl.downstream.sleep import Source
@@ -104,6 +105,7 @@ class EncoderSource:
             taken = ", ".join(self.channels)
             raise UserError(f"{store}: channels {taken} are taken, the encoder has {first.channels}: name them with --channels.")
         self.sample_rate, self.epoch_seconds = int(first.sample_rate), float(first.epoch_seconds)
+        self.conditioning = conditioning(StoreInfo.read(store), self.channels)
         self._kept: tuple[str, Source] | None = None
 
     def path(self, fold: SubjectFold) -> str:
@@ -141,6 +143,21 @@ class EncoderSource:
     def pretrained_on(self, fold: SubjectFold) -> list[str] | None:
         """The subjects of the encoder's pretraining as its record names them; none for new weights, None without a record."""
         return [] if self.untrained else pretraining_speakers(self.path(fold))
+
+
+def conditioning(store: StoreInfo, channels: Sequence[str]) -> dict[str, Any]:
+    """What a stager must know to see a recording as the store shows it: `montage` (channel -> where it is), `highpass`, `lowpass`.
+
+    Empty where the store was not made by `sigssl features`.
+    """
+    signal, montage = store.config.get("signal"), store.config.get("montage")
+    if not isinstance(signal, dict) or not isinstance(montage, dict) or not set(channels) <= montage.keys():
+        return {}
+    return {
+        "montage": {name: montage[name] for name in channels},
+        "highpass": signal.get("highpass"),
+        "lowpass": signal.get("lowpass"),
+    }
 
 
 def _folders(model: str) -> list[str]:

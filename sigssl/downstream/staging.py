@@ -111,9 +111,12 @@ def stage_recording(
 
 def find_montage(stager: Stager, settings: StagingSettings, model: dict[str, Any]) -> Montage:
     """The stager's channels in the montage that the settings name, or the model; else in Sleep-EDF's, or by their plain names."""
-    named = settings.montage or model.get("meta", {}).get("montage")
-    if named:
-        return Montage.read(named).select(stager.channels)
+    if settings.montage:
+        return Montage.read(settings.montage).select(stager.channels)
+    kept = model.get("meta", {}).get("montage")
+    if kept:
+        known = Montage.read(kept) if isinstance(kept, str) else Montage(kept, "the model's montage")
+        return known.select(stager.channels)
     usual = Montage.read("sleep_edf")
     return usual.select(stager.channels) if set(stager.channels) <= set(usual.names) else Montage.of(stager.channels)
 
