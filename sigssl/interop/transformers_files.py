@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -25,10 +24,9 @@ from sigssl.interop.transformers import FAMILIES, MASK, TransformersEncoder, cla
 from sigssl.optional import require
 from sigssl.training.card import front_matter
 from sigssl.training.checkpoint import sha256
-from sigssl.training.foreign import Foreign
+from sigssl.training.foreign import ALLOW, Foreign, downloads_allowed
 from sigssl.types import Encoder
 
-ALLOW = "SIGSSL_ALLOW_DOWNLOAD"
 CONFIG = "config.json"
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")  # in the order in which they are looked for
@@ -186,7 +184,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
 def _downloaded(name: str, revision: str | None) -> Path:
     """Fetch a model, once its licence and size are printed; UserError where that is not allowed or does not work."""
     get = f"hf download {name} --local-dir FOLDER"
-    if os.environ.get(ALLOW, "").lower() not in ("1", "true", "yes"):
+    if not downloads_allowed():
         raise UserError(
             f"hf:{name}: is not in the local cache of the Hugging Face hub, and nothing is downloaded unasked. "
             f"Either allow it with {ALLOW}=1 (licence and size are shown first), or get it where there is a network, "

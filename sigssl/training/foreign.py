@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ SCHEMES = {"hf": "sigssl.interop.transformers_files.from_hub", "s3prl": "sigssl.
 # A file in a folder that shows whose the folder is -> opener of the folder
 FOLDERS = {"config.json": "sigssl.interop.transformers_files.from_folder"}
 OWN = ("config.yaml", "encoder/config.yaml")  # a folder of sigssl is never foreign, whatever else lies in it
+
+ALLOW = "SIGSSL_ALLOW_DOWNLOAD"  # a variable and no option, so that every verb and every worker process obeys it alike
 
 
 class Foreign(NamedTuple):
@@ -57,6 +60,11 @@ def foreign(model: str | Path) -> Foreign | None:
         if (path / file).is_file() and not any((path / own).is_file() for own in OWN):
             return _opener(opener)(path)
     return None
+
+
+def downloads_allowed() -> bool:
+    """Whether the environment variable :data:`ALLOW` lets models be fetched from the network."""
+    return os.environ.get(ALLOW, "").lower() in ("1", "true", "yes")
 
 
 def facts(encoder: object) -> dict[str, int]:

@@ -17,6 +17,7 @@ import sigssl
 from sigssl.errors import UserError
 from sigssl.optional import available
 from sigssl.training.checkpoint import load_encoder, model_name, read_meta, save_encoder
+from sigssl.training.foreign import ALLOW
 
 if not available("transformers"):
     pytest.skip("transformers is not installed: pip install 'sigssl[hf]'", allow_module_level=True)
@@ -25,7 +26,6 @@ import transformers
 
 from sigssl.interop import convolutions
 from sigssl.interop.transformers import FAMILIES, TransformersEncoder, classes
-from sigssl.interop.transformers_files import ALLOW
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48, "conv_dim": (16,) * 7}
 LAYER = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
