@@ -30,7 +30,7 @@ from sigssl.data.subset import balanced_share
 from sigssl.downstream.arms import FeatureEncoder
 from sigssl.errors import UserError
 from sigssl.extract.embed import pick_device
-from sigssl.training.checkpoint import load_encoder, read_meta
+from sigssl.training.checkpoint import load_encoder, read_meta, untrained
 from sigssl.training.run import fingerprint
 
 Say = Callable[[str], None]
@@ -115,8 +115,7 @@ def make_encoder(job: Job) -> nn.Module:
         assert isinstance(encoder, nn.Module)
         if job.settings.start == "pretrained":
             return encoder
-        made: nn.Module = build(describe(encoder), where=job.model)
-        return made
+        return untrained(encoder, job.model).train()
     assert job.features is not None
     try:
         config = yaml.safe_load(Path(job.features).read_text(encoding="utf-8"))

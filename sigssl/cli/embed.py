@@ -68,7 +68,7 @@ def _parser() -> ArgumentParser:
         "nights (a row per epoch)",
     )
     add("out", type=str, help="output folder: emb.scp and emb.N.ark (or .npy files), emb.json, utt2num_frames, quarantine.tsv")
-    add("--model", type=str, required=True, help="run folder, or exported encoder")
+    add("--model", type=str, required=True, help="run, exported encoder, folder of transformers, hf:ORG/NAME, s3prl:NAME")
     add("--layer", type=str, default="all", help="all, last, weighted (sum over layers), or a number (0 is the input embedding)")
     add("--weights", type=str | None, default=None, help="file with a weight per state for --layer weighted; without: their mean")
     add("--pool", type=Literal["none", "mean", "mean+std"], default="none", help="over time")

@@ -26,7 +26,9 @@ def make() -> ArgumentParser:
         EXAMPLE,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings.")
-    parser.add_argument("--model", nargs="*", type=str, default=[], help="Runs or encoders; {fold} stands for the fold's name.")
+    parser.add_argument(
+        "--model", nargs="*", type=str, default=[], help="Runs, encoders, hf:ORG/NAME ...; {fold} stands for the fold's name."
+    )
     parser.add_argument("--train", type=str | None, default=None, help="Data directory to train on.")
     parser.add_argument("--dev", type=str | None, default=None, help="Data directory to select on; else a part of train.")
     parser.add_argument("--test", type=str | None, default=None, help="Data directory to test on, once.")

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sigssl.config import build, describe
+from sigssl.config import describe
 from sigssl.downstream import stored
 from sigssl.downstream.protocol import Fold
 from sigssl.downstream.settings import ProbeSettings
 from sigssl.errors import UserError, nearest
 from sigssl.features import MFCC, Deltas, Extractor, LogMel
 from sigssl.features.base import CMVN
-from sigssl.training.checkpoint import load_encoder, read_meta
+from sigssl.training.checkpoint import load_encoder, read_meta, untrained
 from sigssl.types import Encoder, Hidden
 
 
@@ -153,10 +153,12 @@ def untrained_arm(path: str, name: str, settings: ProbeSettings) -> Arm:
         return describe(load_encoder(trained.model_for(fold)))
 
     def encoder(fold: Fold) -> Encoder:
+        assert trained.model_for is not None
+        loaded: Any = load_encoder(trained.model_for(fold))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            made = build(described(fold), where=path)
-        return made.eval()
+            made: Any = untrained(loaded, path)
+        return made
 
     def key(fold: Fold) -> str:  # the encoders of two folds differ where each has its own corpus's CMVN statistics
         return f"{UNTRAINED} {hashlib.sha256(repr(described(fold)).encode()).hexdigest()[:8]}"

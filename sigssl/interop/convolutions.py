@@ -43,7 +43,7 @@ class Convolutions:
         norm: Any = getattr(layers[0], "layer_norm", None)
         self.group: nn.GroupNorm | None = norm if isinstance(norm, nn.GroupNorm) else None
 
-    def count(self, samples: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    def count(self, samples: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
         """Frames of signals of at least `receptive` samples."""
         return torch.div(samples - self.receptive, self.hop, rounding_mode="floor") + 1
 

@@ -95,6 +95,10 @@ class S3PRLEncoder(nn.Module):
                 whole[group, :keep] = state[:, :keep]
         return Hidden(states, counts)
 
+    def frame_count(self, samples: int) -> int:
+        """Frames of a signal of `samples` samples."""
+        return -(-samples // self.hop)
+
     def _states(self, signal: Tensor, lengths: Tensor) -> list[Tensor]:
         try:
             states: list[Tensor] = self.upstream(signal, lengths)[0]

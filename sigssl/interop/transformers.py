@@ -125,6 +125,10 @@ class TransformersEncoder(nn.Module):
         states = encode_windows(self.body, frames, counts, self.window, self.overlap)
         return Hidden(states, torch.where(lengths > 0, counts, torch.zeros_like(counts)))
 
+    def frame_count(self, samples: int) -> int:
+        """Frames of a signal of `samples` samples."""
+        return int(self.front.count(torch.tensor(max(samples, self.front.receptive)))) if samples > 0 else 0
+
     def frames(
         self, signal: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch time channels"], Int[Tensor, " batch"]]:

@@ -10,13 +10,14 @@ import yaml
 FENCE = "---"
 
 
-def encoder_card(meta: dict[str, Any], name: str = "encoder") -> str:
+def encoder_card(meta: dict[str, Any], name: str = "encoder", epochs: bool = False) -> str:
     """The card of an encoder, of its meta alone; what the meta does not say is said to be unknown.
 
     Args:
         meta: as :func:`sigssl.training.checkpoint.save_encoder` keeps it. `licence` (an SPDX id or a sentence), `data.train`,
             `data.hours` and `data.speakers`, `method`, `updates`, `source` are used where they are there.
         name: title.
+        epochs: it encodes epochs of one length, one vector each, rather than signals of any length.
     """
     data = meta.get("data") if isinstance(meta.get("data"), dict) else {}
     assert isinstance(data, dict)
@@ -36,10 +37,9 @@ def encoder_card(meta: dict[str, Any], name: str = "encoder") -> str:
         "- Method: " + "; ".join([method, *made]) + ".",
         f"- Trained on: {_data(data)}",
         f"- Licence: {licence or 'not stated; ask whoever trained it before you pass it on'}.",
-        f"- Input: {_rate(meta)}. {_output(meta)}",
-        *([f"- Weights: SHA-256 `{meta['weights_sha256']}`."] if meta.get("weights_sha256") else []),
+        f"- Input: {_rate(meta)}. {'Output: one vector per epoch.' if epochs else _output(meta)}",
     ]
-    return front_text(front) + f"\n# {name}\n\n" + "\n".join(lines) + "\n\n" + USE
+    return front_text(front) + f"\n# {name}\n\n" + "\n".join(lines) + "\n\n" + (USE_EPOCHS if epochs else USE)
 
 
 USE = """## Use
@@ -51,6 +51,17 @@ signal = torch.zeros(1, 1, encoder.sample_rate)  # [batch, channels, samples], o
 hidden = encoder(signal, torch.tensor([signal.shape[2]]))  # hidden.states: layers + 1 of [batch, frames, dim]; hidden.lengths
 ```
 `sigssl embed --model FOLDER recordings/ OUT` writes the states of recordings; `sigssl probe --model FOLDER ...` evaluates them.
+"""
+
+USE_EPOCHS = """## Use
+```python
+import sigssl, torch
+
+encoder = sigssl.load("FOLDER")  # the folder of this file
+epochs = torch.zeros(2, encoder.channels, round(encoder.epoch_seconds * encoder.sample_rate))  # [batch, channels, samples]
+vectors = encoder(epochs)  # [batch, dim]
+```
+`sigssl finetune sleep --model FOLDER ...` trains sleep staging on it. Research software, not a medical device.
 """
 
 

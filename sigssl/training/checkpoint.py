@@ -9,6 +9,7 @@ import hashlib
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,34 @@ from torch import nn
 from sigssl import __version__
 from sigssl.config import build, describe
 from sigssl.errors import UserError
+from sigssl.training.card import encoder_card
 from sigssl.training.foreign import facts, foreign
 from sigssl.types import Encoder
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 ENCODER = "encoder"  # the subfolder of a run that holds its final encoder
+CARD = "README.md"
 FORMAT = 1
 
 
-def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | None = None) -> Path:
-    """Write an encoder for use, whole or not at all: what was in `folder` stays until the new one is complete.
+def save_encoder(folder: str | Path, encoder: nn.Module, meta: dict[str, Any] | None = None, card: str = "") -> Path:
+    """Write an encoder for use, with a model card, whole or not at all: what was in `folder` stays until the new one is done.
 
     Args:
         folder: where to; an encoder that is there already is replaced.
         encoder: satisfies :class:`sigssl.types.Encoder`; its constructor keeps its arguments (:func:`sigssl.config.describe`).
         meta: plain values to keep beside it (training data, step, run); sample rate, hop, dim and versions are added here.
+        card: text of the model card; by default it says what `meta` does (:func:`sigssl.training.card.encoder_card`).
 
     Returns:
         The folder.
     """
-    return save_module(folder, ENCODER, encoder, {**facts(encoder), **(meta or {})})
+    folder = Path(folder)
+    meta = {**facts(encoder), **(meta or {})}
+    name = folder.resolve().parent.name if folder.name == ENCODER else folder.resolve().name
+    card = card or encoder_card(meta, name, hasattr(encoder, "epoch_seconds"))
+    return save_module(folder, ENCODER, encoder, meta, {CARD: card})
 
 
 def save_module(
@@ -110,6 +118,18 @@ def load_encoder(path: str | Path, trust: tuple[str, ...] = ("sigssl",)) -> Enco
         return other.load()
     encoder: Encoder = load_module(encoder_folder(path), ENCODER, trust)[0]  # type: ignore[assignment]
     return encoder
+
+
+def untrained(encoder: nn.Module, where: str = "config") -> nn.Module:
+    """The same architecture with new weights, in eval mode; drawn from torch's global generator.
+
+    Args:
+        encoder: what is to be imitated. One that is made of its weights (an upstream of s3prl) says itself how, by `untrained()`.
+        where: its name, for errors.
+    """
+    own: Callable[[], nn.Module] | None = getattr(encoder, "untrained", None)
+    made: nn.Module = own() if own is not None else build(describe(encoder), where=where)
+    return made.eval()
 
 
 def load_module(folder: Path, section: str, trust: tuple[str, ...] = ("sigssl",)) -> tuple[nn.Module, dict[str, Any]]:

@@ -115,24 +115,44 @@ def checkpoint_file(out: Path, checkpoint: str | Path) -> Path:
     raise UserError(f"{out}: no checkpoint {str(checkpoint)!r}; there are {', '.join(there)}.{nearest(str(checkpoint), there)}")
 
 
-def export_encoder(out: Path, folder: Path, checkpoint: str | Path = "last", trust: tuple[str, ...] = ("sigssl",)) -> Path:
-    """Write the encoder of a run's checkpoint for :func:`sigssl.load`."""
+def export_encoder(
+    out: Path,
+    folder: Path,
+    checkpoint: str | Path = "last",
+    trust: tuple[str, ...] = ("sigssl",),
+    said: dict[str, Any] | None = None,
+    card: str = "",
+) -> Path:
+    """Write the encoder of a run's checkpoint for :func:`sigssl.load`; `said` joins its meta, `card` replaces its card."""
     config = read_settings(out)
     method = load_method(out, checkpoint, trust)
-    return save_encoder(folder, method.encoder, encoder_meta(config, str(checkpoint)))
+    return save_encoder(folder, method.encoder, encoder_meta(config, str(checkpoint)) | (said or {}), card)
 
 
 def encoder_meta(config: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     """What an exported encoder says about its making."""
     train, channels = config["data"]["train"], config["data"].get("channels")
     named = {"channels": channels} if channels else {}
+    data = DataDir.read(train)
     return {
         "method": config["method"]["class_path"],
         "checkpoint": checkpoint,
         "updates": config["trainer"]["updates"],
-        "data": {"train": train, "sha256": fingerprint(train), "speakers": sorted(set(DataDir.read(train).utt2spk.values()))}
+        "data": {
+            "train": train,
+            "sha256": fingerprint(train),
+            "speakers": sorted(set(data.utt2spk.values())),
+            "hours": _hours(data),
+        }
         | named,
     }
+
+
+def _hours(data: DataDir) -> float | None:
+    """Hours of signal; None where the folder does not say (no utt2dur, no segments)."""
+    durations = [utterance.duration for utterance in data.utterances()]
+    known = [duration for duration in durations if duration is not None]
+    return round(sum(known) / 3600, 4) if known and len(known) == len(durations) else None
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
