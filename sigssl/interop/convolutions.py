@@ -66,10 +66,11 @@ class Convolutions:
         """The same frames of one signal, in pieces at bounded memory; `blocks` is called again for the statistics of group norm."""
         moments = None
         if self.group is not None:
+            device = self.group.weight.device
             moments = Moments(self.group.num_channels)
+            moments.mean, moments.squares = moments.mean.to(device), moments.squares.to(device)
             for piece in pieces(blocks(), self.kernels[0], self.strides[0], self.receptive, ROWS * self.hop // self.strides[0]):
                 moments.add(self._first(piece[None])[0].T)
-            moments.mean, moments.squares = (t.to(piece.device) for t in (moments.mean, moments.squares))
         for piece in pieces(blocks(), self.receptive, self.hop, self.receptive, ROWS):
             x = self._first(piece[None])
             if self.group is not None and moments is not None:

@@ -7,6 +7,7 @@ scripts and their data sets look for. Both only add what is missing, and neither
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import random
 import sys
@@ -64,12 +65,14 @@ def install_for_runners() -> None:
 
     - `huggingface_hub.HfFolder` and `Repository`, gone since 1.0: names that refuse to be used (by `--hub huggingface`).
     - `torchaudio.load` and `torchaudio.info`, where there is no TorchCodec for them: by soundfile.
+    - `argparse.Namespace` among what `torch.load` lets in, since s3prl's checkpoints hold their command line in one.
     - `torchaudio.sox_effects`: the effects channels, rate and gain, which are those that s3prl's data sets ask for.
 
     Raises:
         MissingExtraError: torchaudio or huggingface_hub is absent or does not import.
     """
     install()
+    torch.serialization.add_safe_globals([argparse.Namespace])
     torchaudio: Any = sys.modules["torchaudio"]
     hub = require("huggingface_hub", "to run s3prl's scripts")
     for name in ("HfFolder", "Repository"):

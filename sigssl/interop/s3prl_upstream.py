@@ -7,6 +7,7 @@ Example:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import hashlib
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from sigssl.errors import MissingExtraError, UserError, nearest
 from sigssl.interop import s3prl_shim
+from sigssl.methods.s3prl_layout import inert_schedules
 from sigssl.optional import require
 from sigssl.training.foreign import ALLOW, Foreign, downloads_allowed, facts
 from sigssl.types import Hidden
@@ -160,8 +162,10 @@ def _built(name: str, path: str | None) -> Any:
         raise UserError(
             f"s3prl:{name}: s3prl has no such upstream.{nearest(name, hub.options())} Expected s3prl:NAME or s3prl:NAME:PATH."
         )
+    network = contextlib.nullcontext() if downloads_allowed() else s3prl_shim.no_downloads()
+    inert = torch.serialization.safe_globals([argparse.Namespace, *inert_schedules()])  # what s3prl's own checkpoints hold
     try:
-        with contextlib.nullcontext() if downloads_allowed() else s3prl_shim.no_downloads(), s3prl_shim.kept_random(0):
+        with network, inert, s3prl_shim.kept_random(0):
             upstream = make(name, path_or_url=path)
     except MissingExtraError:
         raise

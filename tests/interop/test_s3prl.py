@@ -40,6 +40,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # s3prl imports pkg_resources when it is looked for
 @pytest.mark.parametrize("name", CHECKS)
 def test_against_s3prl(name: str, outcome: dict[str, str]) -> None:
+    if outcome[name].startswith("skip: "):
+        pytest.skip(outcome[name].removeprefix("skip: "))
     assert not outcome[name], outcome[name]
 
 
@@ -71,6 +73,7 @@ def test_runners_find_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchaudio.sox_effects", None)  # type: ignore[arg-type]  # restored afterwards
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     monkeypatch.setitem(sys.modules, "torchcodec", None)  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.serialization, "add_safe_globals", lambda classes: None)
     s3prl_shim.install_for_runners()
     first = {**vars(audio), **vars(hub)}
     assert first["load"] is s3prl_shim.load and first["info"] is s3prl_shim.info
