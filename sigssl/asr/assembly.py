@@ -12,17 +12,20 @@ from sigssl.asr.transcript import Scored, Transcript, WordTime
 
 
 class Assembly:
-    """One utterance; of its pieces only tokens, times and scores are kept.
+    """One utterance; of its pieces only tokens, words, times and scores are kept.
 
     Args:
         tokens: of the model.
         frame_shift: seconds per frame.
+        closed: whether the search takes the end of a piece for the end of a word, as one with a language model or a decoder
+            does; else a word may reach over a cut, and the pieces give what the whole gives.
     """
 
-    def __init__(self, tokens: Tokens, frame_shift: float) -> None:
-        self.tokens, self.shift = tokens, frame_shift
+    def __init__(self, tokens: Tokens, frame_shift: float, *, closed: bool = False) -> None:
+        self.tokens, self.shift, self.closed = tokens, frame_shift, closed
         self._said: list[int] = []
         self._times: list[Timed] = []
+        self._words: list[WordTime] = []
         self._frames = self._blanks = self._pieces = 0
         self._score = self._acoustic = 0.0
         self._only: list[Hypothesis] = []
@@ -40,16 +43,23 @@ class Assembly:
         self._score += hypotheses[0].score
         self._acoustic += hypotheses[0].acoustic
         self._only = hypotheses if self._pieces == 1 else []
+        if self.closed:
+            self._close()
 
     def transcript(self, id: str) -> Transcript:
         """What was said; an n-best list of one piece has each text once, of several pieces it has their best ones, joined."""
+        self._close()
+        return Transcript(id, self._texts(), self._words, self._frames * self.shift, self._blanks / max(self._frames, 1))
+
+    def _close(self) -> None:
+        """Turn tokens into words; what comes begins a new one."""
         times = word_times(self.tokens, self._said, self._times)
-        words = [WordTime(one.word, one.start * self.shift, one.stop * self.shift, one.confidence) for one in times]
-        return Transcript(id, self._texts(), words, self._frames * self.shift, self._blanks / max(self._frames, 1))
+        self._words += [WordTime(one.word, one.start * self.shift, one.stop * self.shift, one.confidence) for one in times]
+        self._said, self._times = [], []
 
     def _texts(self) -> list[Scored]:
         if self._pieces != 1:
-            return [Scored(self.tokens.decode(self._said), self._score, self._acoustic)]
+            return [Scored(" ".join(word.word for word in self._words), self._score, self._acoustic)]
         made: dict[str, Scored] = {}
         for one in self._only:
             text = self.tokens.decode(one.tokens)

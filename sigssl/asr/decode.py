@@ -106,6 +106,11 @@ class Decoder:
         """Whether the search looks at what the attention decoder reads."""
         return self._joint is not None
 
+    def assembly(self, frame_shift: float) -> Assembly:
+        """What an utterance's pieces are put together with, at `frame_shift` seconds per frame."""
+        closed = bool(self.settings.lm) or self.settings.method == "lexicon" or self.needs_memory
+        return Assembly(self.tokens, frame_shift, closed=closed)
+
     def search_pieces(self, pieces: Sequence[Piece]) -> list[list[Hypothesis]]:
         """Hypotheses of each of some pieces, by whichever search the settings name."""
         if self._joint:
@@ -122,7 +127,7 @@ class Decoder:
         """
         longest = max(round(self.settings.longest / frame_shift), 1)
         pieces = [(item, *piece) for item, rows in enumerate(matrices) for piece in cuts(rows, longest)]
-        assemblies = [Assembly(self.tokens, frame_shift) for _ in ids]
+        assemblies = [self.assembly(frame_shift) for _ in ids]
         for first in range(0, len(pieces), BATCH):
             some = pieces[first : first + BATCH]
             parts = [matrices[item][start:stop] for item, start, stop in some]

@@ -48,7 +48,7 @@ class Mix(nn.Module):
             raise UserError(f"the encoder gives {len(states)} states, this head was made for {self.states}.")
         return states if self.weights is not None else states[-1:]
 
-    def forward(self, picked: list[Float[Tensor, "batch time dim"]]) -> Float[Tensor, "batch time dim"]:
+    def forward(self, picked: list[Float[Tensor, "*batch time dim"]]) -> Float[Tensor, "*batch time dim"]:
         """Mix what :meth:`pick` gave."""
         if self.normalise:
             picked = [F.layer_norm(state.float(), state.shape[-1:]) for state in picked]

@@ -138,7 +138,7 @@ class Transcriber:
         self.transcripts.append(assembly.transcript(clip.id))
 
     def _assembly(self) -> Assembly:
-        return Assembly(self.recogniser.tokens, self.recogniser.frame_shift)
+        return self.decoder.assembly(self.recogniser.frame_shift)
 
     def _search(self, parts: Iterable[tuple[Assembly, Piece]]) -> None:
         for _ in self._search_slowly(parts):

@@ -82,7 +82,7 @@ class Recogniser(nn.Module):
         return self.hear(self.head.mix(states), frames)
 
     def hear(self, features: Float[Tensor, "batch time dim"], frames: Int[Tensor, " batch"]) -> Heard:
-        """The head on mixed features."""
+        """The head on mixed features; in windows, and then without gradients, where they are longer than `window`."""
         if features.shape[1] <= self._window * self.stack:
             return self.head(features, frames)
         pieces = [list(self._windows([row[:count]])) for row, count in zip(features, frames.tolist(), strict=True)]
@@ -116,7 +116,6 @@ class Recogniser(nn.Module):
         """
         return (piece.log_probs for piece in self.pieces(blocks))
 
-    @torch.no_grad()
     def pieces(self, blocks: Callable[[], Iterator[Float[Tensor, " samples"]]]) -> Iterator[Piece]:
         """:meth:`stream`, with what an attention decoder reads."""
         return self._windows(self._features(blocks))
@@ -128,7 +127,9 @@ class Recogniser(nn.Module):
         else:
             streamed = self._in_signal_windows(blocks())
         for states in streamed:
-            yield self.head.mix(self.head.mix.pick([state.to(self.device) for state in states]))
+            with torch.no_grad():  # closed while this generator rests, or its reader would be in it too
+                mixed = self.head.mix(self.head.mix.pick([state.to(self.device) for state in states]))
+            yield mixed
 
     def _in_signal_windows(self, blocks: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         """Hidden states by an encoder that cannot stream: of overlapping windows of the signal, joined in their middles."""
@@ -143,7 +144,8 @@ class Recogniser(nn.Module):
             yield [state[skip:] for state in self._encode(waiting)]
 
     def _encode(self, signal: Tensor) -> list[Tensor]:
-        states, frames = self.encoder(signal[None, None].to(self.device), torch.tensor([len(signal)], device=self.device))
+        with torch.no_grad():
+            states, frames = self.encoder(signal[None, None].to(self.device), torch.tensor([len(signal)], device=self.device))
         return [state[0, : int(frames)] for state in states]
 
     def _windows(self, features: Iterable[Tensor]) -> Iterator[Piece]:
@@ -158,7 +160,8 @@ class Recogniser(nn.Module):
             yield self._one(waiting, skip, None)
 
     def _one(self, features: Tensor, skip: int, stop: int | None) -> Piece:
-        heard = self.head(features[None], torch.tensor([len(features)], device=features.device))
+        with torch.no_grad():
+            heard = self.head(features[None], torch.tensor([len(features)], device=features.device))
         return Piece(heard.log_probs[0, skip:stop], heard.memory[0, skip:stop])
 
 

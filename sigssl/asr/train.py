@@ -51,7 +51,7 @@ class Progress:
     update: int = 0
     position: Position = field(default_factory=Position)
     best: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=lambda: {"infinite": 0, "non_finite": 0, "seconds": 0.0})
+    counts: dict[str, float] = field(default_factory=lambda: {"infinite": 0.0, "non_finite": 0.0, "seconds": 0.0})
     tally: dict[str, float] = field(default_factory=dict)
 
 
@@ -153,7 +153,7 @@ class Trainer:
         if losses.attention is not None:
             sums["attention_loss"] = losses.attention.item()
         for name, value in (sums | {"blank": blank, "frames": valid, "seconds": seconds, "infinite": losses.infinite}).items():
-            progress.tally[name] = progress.tally.get(name, 0.0) + value
+            progress.tally[name] = progress.tally.get(name, 0.0) + float(value)
 
     def validate(self) -> None:
         """Recognise the dev set; keep these weights where they are the best by WER, then CER, then loss."""
@@ -163,7 +163,7 @@ class Trainer:
         progress = self.progress
         order = ("wer", "cer", "loss")
         if not progress.best or [scores[name] for name in order] < [progress.best[name] for name in order]:
-            progress.best = {"update": progress.update, **scores}
+            progress.best = {"update": float(progress.update), **scores}
             self._write(BEST, {"trained": self._trained().state(), "update": progress.update, "scores": scores})
         self.record.add({"update": progress.update, **{f"dev_{name}": value for name, value in scores.items()}})
 

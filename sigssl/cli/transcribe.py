@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     from sigssl.asr.decode import Decoder, DecodeSettings, Part
     from sigssl.asr.recognise import TranscribeJob, finish_logprobs
     from sigssl.asr.recogniser import load_recogniser
-    from sigssl.data.datadir import DataDir
+    from sigssl.data.datadir import DataDir, is_data_dir
     from sigssl.extract.embed import pick_device
     from sigssl.extract.parallel import cpus
     from sigssl.extract.reading import Reading
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     settings = DecodeSettings(**search_settings(args), joint_beam=args.joint_beam)
     recogniser = load_recogniser(args.model)
     Decoder(recogniser.tokens, settings, recogniser.head)  # what is wrong with the search is said once
-    data = args.source[0] if len(args.source) == 1 and (Path(args.source[0]) / "wav.scp").is_file() else None
+    data = args.source[0] if len(args.source) == 1 and is_data_dir(args.source[0]) else None
     shards = plan(find_utterances(args.source, allow_commands=args.allow_commands))
     reading = Reading(recogniser.sample_rate, args.channel, long=args.stream_above)
     logprobs = out / "logprobs"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         logprobs.mkdir(parents=True, exist_ok=True)
     job = TranscribeJob(args.model, settings, reading, device, args.batch_seconds, str(logprobs) if args.keep_logprobs else "")
     begin = time.perf_counter()
-    nj = min(args.nj or (cpus() if device == "cpu" else 1), len(shards))
+    nj = args.nj or (cpus() if device == "cpu" else 1)
     done = _run(job, shards, nj, quiet=args.quiet)
     part = Part([t for one in done for t in one.part.transcripts], sorted(b for one in done for b in one.part.bad))
     if args.keep_logprobs:
@@ -61,15 +61,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(job: TranscribeJob, shards: list[Shard], nj: int, *, quiet: bool) -> list[Transcribed]:
-    """All shards, here or in worker processes."""
+    """All shards, here or in worker processes; where there are fewer shards than `nj`, each worker gets more threads."""
     import functools
 
     from tqdm import tqdm
 
-    from sigssl.extract.parallel import cpus, in_threads, in_workers
+    from sigssl.extract.parallel import in_threads, in_workers
 
-    call = functools.partial(in_threads, job, max(cpus() // nj, 1))
-    made = map(call, shards) if nj <= 1 else in_workers(call, shards, nj)
+    workers = min(nj, len(shards))
+    call = functools.partial(in_threads, job, max(nj // workers, 1))
+    made = map(call, shards) if workers <= 1 else in_workers(call, shards, workers)
     total = sum(len(shard.utterances) for shard in shards)
     done = []
     with tqdm(desc="transcribe", total=total, disable=quiet, dynamic_ncols=True) as bar:
@@ -88,7 +89,7 @@ def _parser() -> ArgumentParser:
         "sigssl transcribe recordings/ interview.mp3 --model exp/asr --out transcripts",
     )
     add = parser.add_argument
-    add("source", type=str, nargs="+", help="audio files, folders of them, lists of files, or a data directory")
+    add("source", type=str, nargs="+", help="audio files, folders of them, lists of files, a data directory, or shar:DIR")
     add("--model", type=str, required=True, help="run of sigssl finetune asr, or its recogniser/ folder")
     add("--out", type=str, required=True, help="output folder: text, ctm, nbest.jsonl, decode.json, quarantine.tsv")
     add_search(parser, ["auto", "greedy", "beam", "lexicon", "joint"], "auto")
