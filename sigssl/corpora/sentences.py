@@ -12,6 +12,8 @@ from random import Random
 RULES = """
 SENTENCE: NP VP | NP VP | NP VP | NP VP PLACE | NP VP WHEN | WHEN NP VP | NP VP CONJ NP VP | NP VP CONJ NP VP | ORDER | ORDER |
     QUESTION | QUESTION | SAYING NP VP | COUNT | CLOCK | THERE
+NUMBERS: NUMBER plus NUMBER makes NUMBER | room NUMBER and room NUMBER | page NUMBER | page NUMBER and page NUMBER | it is half past
+    UNIT | the train leaves at UNIT TEEN | the train leaves at UNIT TENS UNIT | NUMBER and NUMBER makes NUMBER
 NP: the NOUN | the ADJ NOUN | DET NOUN | DET ADJ NOUN | the NUMBER NOUNS | NUMBER ADJ NOUNS | NAME | NAME and NAME | the NOUN
     PLACE | the PERSON | DET PERSON | the ADJ PERSON
 OBJ: the NOUN | the ADJ NOUN | DET NOUN | DET ADJ NOUN | NUMBER NOUNS | NUMBER ADJ NOUNS | some NOUNS | a ADJ NOUN | many NOUNS
@@ -70,6 +72,7 @@ GRAMMAR = {
     name: [choice.split() for choice in text.split("|")]
     for name, text in re.findall(r"^([A-Z]+):(.*(?:\n    .*)*)", RULES, flags=re.MULTILINE)
 }
+TOPICS = {"everyday": "SENTENCE", "numbers": "NUMBERS"}  # and the rules that they begin with
 LONGEST = 18  # words; longer draws are drawn again
 
 
@@ -78,9 +81,9 @@ def vocabulary() -> list[str]:
     return sorted({word for choices in GRAMMAR.values() for choice in choices for word in choice if word not in GRAMMAR} | {"an"})
 
 
-def sentence(rng: Random) -> list[str]:
-    """Draw a sentence of 2 to 18 words."""
-    while len(words := articles(expand("SENTENCE", rng))) > LONGEST:
+def sentence(rng: Random, topic: str = "everyday") -> list[str]:
+    """Draw a sentence of 2 to 18 words, about anything (`everyday`) or of some forty words about numbers (`numbers`)."""
+    while len(words := articles(expand(TOPICS[topic], rng))) > LONGEST:
         pass
     return words
 

@@ -43,6 +43,7 @@ class Job(NamedTuple):
     seconds: float
     noise: bool
     reverb: bool
+    topic: str = "everyday"
     version: int = VERSION
 
 
@@ -83,7 +84,7 @@ def render(job: Job, folder: Path) -> list[dict[str, Any]]:
 def speak(espeak: Espeak, job: Job, rng: Random) -> tuple[list[str], Spoken, list[Sound]]:
     """Draw a sentence and a pace, and say it: words, speech, phones. A sentence whose words espeak-ng joins is drawn again."""
     while True:
-        words = sentence(rng)
+        words = sentence(rng, job.topic)
         rate = round(job.rate * rng.uniform(0.9, 1.1))
         spoken = espeak.say(" ".join(words), job.voice, rate, job.pitch, job.pitch_range)
         sounds = align(spoken, words, job.accent in AMERICAN)

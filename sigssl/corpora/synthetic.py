@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sigssl.corpora.base import About, Item, write_parts
 from sigssl.corpora.phoneset import Phone, per_frame
-from sigssl.corpora.sentences import sentence
+from sigssl.corpora.sentences import TOPICS, sentence
 from sigssl.corpora.synthesis import Job
 from sigssl.corpora.voices import PARTS, Speaker, cast
 from sigssl.data.datadir import DataDir
@@ -42,6 +42,7 @@ def prepare(
     noise: bool = True,
     reverb: bool = True,
     lm_sentences: int = 20000,
+    topic: str = "everyday",
     nj: int = 2,
 ) -> dict[str, DataDir]:
     """Write the parts `train`, `dev` and `test`, with different voices; the audio lies in `out/audio/SPEAKER/`.
@@ -60,6 +61,7 @@ def prepare(
         noise: background noise, 15 to 40 dB below the speech.
         reverb: a room for one utterance in three.
         lm_sentences: how many sentences to write to lm.txt.
+        topic: what is talked about: everyday (some 400 words), or numbers (some 40).
         nj: how many speakers are rendered at a time, each in a process of its own.
 
     Returns:
@@ -75,10 +77,12 @@ def prepare(
         raise UserError(
             f"hours {hours:g}, utts {utts}; expected hours above 0, and at least one utterance for each of {speakers} speakers."
         )
+    if topic not in TOPICS:
+        raise UserError(f"topic {topic!r}; expected {' or '.join(TOPICS)}.")
     require("espeakng_loader", "to synthesise speech")
     crew, out = cast(speakers, seed), out.absolute()
     counts = [None if utts is None else utts // speakers + (n < utts % speakers) for n in range(speakers)]
-    jobs = [job_of(s, seed, count, hours * 3600 / speakers, noise, reverb) for s, count in zip(crew, counts, strict=True)]
+    jobs = [job_of(s, seed, count, hours * 3600 / speakers, noise, reverb, topic) for s, count in zip(crew, counts, strict=True)]
     folders = [out / "audio" / speaker.id for speaker in crew]
     with ThreadPoolExecutor(max(1, nj)) as pool:
         rendered = list(tqdm(pool.map(rendering, jobs, folders), total=len(jobs), desc="speakers", disable=None))
@@ -88,11 +92,13 @@ def prepare(
         for kind in ("words", "phones"):
             write_text(out / part / f"{kind}.ctm", ctm([u for s, u in said if s.part == part], kind))
     rng = Random(f"language model {seed}")
-    write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng))}\n" for _ in range(lm_sentences)))
+    write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng, topic))}\n" for _ in range(lm_sentences)))
     return made
 
 
-def job_of(speaker: Speaker, seed: int, count: int | None, seconds: float, noise: bool, reverb: bool) -> Job:
+def job_of(
+    speaker: Speaker, seed: int, count: int | None, seconds: float, noise: bool, reverb: bool, topic: str = "everyday"
+) -> Job:
     """The task of one speaker."""
     return Job(
         speaker=speaker.id,
@@ -106,6 +112,7 @@ def job_of(speaker: Speaker, seed: int, count: int | None, seconds: float, noise
         seconds=seconds,
         noise=noise,
         reverb=reverb,
+        topic=topic,
     )
 
 

@@ -10,6 +10,7 @@ from sigssl.asr.scoring import Scored, alignments, kaldi_line
 from sigssl.data.io import write_json, write_text
 from sigssl.reports.tables import interval, markdown, percent
 
+KIND = "asr"  # of metrics.json
 MOST = 15  # rows of speakers and confusions that the page shows; metrics.json has more
 
 

@@ -12,6 +12,8 @@ from sigssl.data.io import read_json, write_text
 from sigssl.data.store import StoreInfo
 from sigssl.downstream.summary import KIND
 from sigssl.errors import UserError
+from sigssl.reports.asr import KIND as KIND_ASR
+from sigssl.reports.asr_arms import asr_section
 from sigssl.reports.pretraining import Run, draw_curves, read_run, table
 from sigssl.reports.probe import draw, probe_page
 from sigssl.reports.reconstruction import draw_reconstruction
@@ -36,9 +38,11 @@ def write_report(folder: Path, out: Path) -> Path:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name one that holds runs, probes or feature stores.")
     out.mkdir(parents=True, exist_ok=True)
-    sections = [*_pretraining(folder, out), *_probes(folder, out), *_stores(folder, out)]
+    sections = [*_pretraining(folder, out), *_probes(folder, out), *_recognition(folder, out), *_stores(folder, out)]
     if not sections:
-        raise UserError(f"{folder}: holds no run (metrics.jsonl), no probe (metrics.json) and no feature store to report on.")
+        raise UserError(
+            f"{folder}: holds no run (metrics.jsonl), no probe or score (metrics.json) and no feature store to report on."
+        )
     title = f"# Report of {folder.resolve().name if folder.name in ('', '.', 'exp') else folder}\n\n"
     page = title + "\n".join(sections) + f"\n---\nsigssl {__version__}\n"
     write_text(out / PAGE, page)
@@ -82,6 +86,13 @@ def _probes(folder: Path, out: Path) -> Iterator[str]:
         draw(metrics, figures)
         page = probe_page(metrics, folder=name, present=figures)
         yield page.replace("# Probe: ", f"## Probe {name}: ", 1)
+
+
+def _recognition(folder: Path, out: Path) -> Iterator[str]:
+    scores = [read_json(path) for path in _files(folder, out, "metrics.json")]
+    scores = [score for score in scores if score.get("kind") == KIND_ASR]
+    if scores:
+        yield "## Speech recognition\n\n" + asr_section(scores, out)
 
 
 def _stores(folder: Path, out: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sigssl.corpora import synthetic
 from sigssl.corpora.acoustics import coloured_noise, convolve, record, room
 from sigssl.corpora.phoneset import TIMIT39
-from sigssl.corpora.sentences import GRAMMAR, LONGEST, articles, sentence, vocabulary
+from sigssl.corpora.sentences import GRAMMAR, LONGEST, TOPICS, articles, sentence, vocabulary
 from sigssl.corpora.voices import ACCENTS, VARIANTS, cast
 from sigssl.data import audio
 from sigssl.data.datadir import DataDir
@@ -155,8 +155,10 @@ def test_the_grammar_has_a_few_hundred_words_and_plain_sentences() -> None:
     assert {word for words in drawn for word in words} <= known
     assert all(2 <= len(words) <= LONGEST for words in drawn)
     assert len({tuple(words) for words in drawn}) > 2900
+    numbers = {word for _ in range(2000) for word in sentence(rng, "numbers")}
+    assert 30 < len(numbers) < 60 and numbers < known
     symbols = {part for choices in GRAMMAR.values() for choice in choices for part in choice if part.isupper()}
-    assert symbols | {"SENTENCE"} == set(GRAMMAR), "every rule is used, and every symbol has a rule"
+    assert symbols | set(TOPICS.values()) == set(GRAMMAR), "every rule is used, and every symbol has a rule"
     assert " ".join(articles(["a", "old", "cat", "and", "a", "dog"])) == "an old cat and a dog"
 
 

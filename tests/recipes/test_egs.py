@@ -61,6 +61,7 @@ def test_conf_of_a_data_set_holds_differences_only() -> None:
         "mini/neuronet": "neuronet/tiny",
         "dreams/neuronet": "neuronet/tiny",
         "sleep_edf/neuronet": "neuronet/t",
+        "asr": "asr/tiny",
     }
     for path in (ROOT / "egs").glob("*/conf/*.yaml"):
         name = next((name for name in (f"{path.parent.parent.name}/{path.stem}", path.stem) if name in bases), None)
