@@ -33,11 +33,11 @@ def texts(count: int, seed: int = 0, words: int = 3) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(1, words + 1))) for _ in range(count)]
 
 
-def corpus(folder: Path, count: int, seed: int = 0) -> DataDir:
+def corpus(folder: Path, count: int, seed: int = 0, words: int = 3) -> DataDir:
     """A data directory of sentences by four speakers."""
     folder.mkdir(parents=True, exist_ok=True)
     wav, text = {}, {}
-    for number, sentence in enumerate(texts(count, seed)):
+    for number, sentence in enumerate(texts(count, seed, words)):
         id = f"s{number % 4}-{number:03d}"
         wav[id], text[id] = str(folder / f"{id}.wav"), sentence
         soundfile.write(wav[id], say(sentence, number), RATE)
