@@ -56,6 +56,12 @@ class Convolutions:
             signal: padding is finite.
             lengths: valid samples, at least `receptive`.
         """
+        if signal.device.type == "cpu" and not bool((lengths == signal.shape[1]).all()):
+            # a processor gains nothing by batches and would work on the padding too
+            items = [
+                self(row[None, :n], lengths[i : i + 1])[0] for i, (row, n) in enumerate(zip(signal, lengths.tolist(), strict=True))
+            ]
+            return nn.utils.rnn.pad_sequence(items, batch_first=True)
         x = self._first(signal)
         if self.group is not None:
             valid = torch.div(lengths - self.kernels[0], self.strides[0], rounding_mode="floor") + 1

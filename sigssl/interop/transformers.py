@@ -92,14 +92,17 @@ class TransformersEncoder(nn.Module):
         self.normalize, self.sample_rate, self.train_front = normalize, sample_rate, train_front
         self.window, self.overlap = window, overlap
         settings_class, model_class = classes(str(config.get("model_type")))
-        self.model = model_class(settings_class.from_dict(dict(self.config)))
-        if hasattr(self.model, MASK):  # some families have it whether they mask or not
-            delattr(self.model, MASK)
+        self.adopt(model_class(settings_class.from_dict(dict(self.config))))
         settings = self.model.config
-        self.dim, self.num_layers = int(settings.hidden_size), int(settings.num_hidden_layers)
-        self.front = Convolutions(self.model.feature_extractor.conv_layers, settings.conv_kernel, settings.conv_stride)
-        self.hop = self.front.hop
-        self.model.feature_extractor.requires_grad_(train_front)
+        self.dim, self.num_layers, self.hop = int(settings.hidden_size), int(settings.num_hidden_layers), self.front.hop
+
+    def adopt(self, model: Any) -> None:
+        """Put a model of this configuration, with its weights, in the place of the present one."""
+        if hasattr(model, MASK):  # some families have it whether they mask or not
+            delattr(model, MASK)
+        self.model = model
+        self.front = Convolutions(model.feature_extractor.conv_layers, model.config.conv_kernel, model.config.conv_stride)
+        model.feature_extractor.requires_grad_(self.train_front)
 
     def forward(self, x: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"]) -> Hidden:
         """Hidden states of signals of any length from one sample.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 
 from sigssl.errors import UserError
 from sigssl.interop.transformers import FAMILIES, MASK, TransformersEncoder, classes
@@ -80,7 +81,8 @@ def read_encoder(folder: Path, where: str = "") -> Encoder:
     where = where or str(folder)
     weights = weights_of(folder, where)
     config = read_json(folder / CONFIG)
-    encoder = TransformersEncoder(config, *_input(folder, config))
+    with torch.device("meta"):  # no time for weights that are replaced
+        encoder = TransformersEncoder(config, *_input(folder, config))
     settings_class, model_class = classes(config["model_type"])
     try:
         with _quiet():
@@ -99,7 +101,7 @@ def read_encoder(folder: Path, where: str = "") -> Encoder:
         raise UserError(
             f"{weights}: lacks {len(missing)} tensors of the encoder, such as {missing[0]}; it is another model's file."
         )
-    encoder.model.load_state_dict({k: v for k, v in model.float().state_dict().items() if k != MASK}, strict=True)
+    encoder.adopt(model.float())
     return encoder.eval()
 
 

@@ -337,3 +337,17 @@ def test_a_download_that_fails_says_how_to_pass_a_folder(hub: Path, monkeypatch:
     monkeypatch.setenv(ALLOW, "1")
     with pytest.raises(UserError, match=r"cannot be downloaded \(ConnectionError: no route\).*pass FOLDER"):
         sigssl.load("hf:org/name")
+
+
+@torch.no_grad()
+def test_group_norm_of_a_padded_batch_is_that_of_each_item() -> None:
+    """As it is computed on a GPU, where a batch stays whole."""
+    front = wrapped(reference("hubert")).front
+    x, lengths = batch((4000, 2500, 400))
+    signal = x[:, 0].nan_to_num(0.0)
+    assert front.group is not None
+    whole = front._others(
+        convolutions._group_norm(front._first(signal), front.group, torch.div(lengths - 10, 5, rounding_mode="floor") + 1)
+    )
+    for a, b, n in zip(whole, front(signal, lengths), front.count(lengths).tolist(), strict=True):
+        torch.testing.assert_close(a[:n], b[:n], rtol=0, atol=1e-5)
