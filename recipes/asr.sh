@@ -6,6 +6,7 @@
 #   arms: of logmel (no encoder: features and the same head), scratch (the encoder's size, new weights), frozen, last_block, full
 #   model: the pretrained encoder      features: YAML of the logmel arm      fractions: shares of the training utterances
 #   base: name of a YAML in recipes/conf/asr      asr: YAML laid over it, or nothing      asr_words: settings over both, or nothing
+#   scratch_lr: peak learning rate of the encoder of the scratch arm, which starts with new weights and all of it at once (1e-3)
 #   order: of the language model      search: words for sigssl decode with it
 stage "lm${fold:-}" --in "$data/$train/text" --out "$exp/asr/lm${fold:-}.arpa" -- \
     sigssl lm "$data/$train" "$exp/asr/lm${fold:-}.arpa" --order "$order" --smoothing witten-bell
@@ -13,7 +14,7 @@ for fraction in $fractions; do
     for arm in $arms; do
         case $arm in
             logmel) source="--features $features" ;;
-            scratch) source="--model $model --start scratch --tune full" ;;
+            scratch) source="--model $model --start scratch --tune full --thaw_after 0 --encoder_lr ${scratch_lr:-1e-3}" ;;
             *) source="--model $model --tune $arm" ;;
         esac
         run=$exp/asr/$arm-$fraction${fold:-}

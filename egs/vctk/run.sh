@@ -25,4 +25,5 @@ train=pool name=tera
 data=$data/parts train=train dev=dev test=test model=$exp/tera base=tiny asr=egs/vctk/conf/asr.yaml order=2 search="--method beam"
 . recipes/asr.sh
 . recipes/asr_score.sh
+stage report --in $exp/score --out $exp/report/REPORT.md -- sigssl report $exp --out $exp/report
 finish "$exp/report/REPORT.md"

@@ -116,6 +116,8 @@ class AsrSettings:
         clip: largest norm of the gradient.
         log_every: updates between lines of metrics.jsonl.
         validate_every: updates between recognitions of the dev set; the best by WER is kept.
+        best_by: what the best update is chosen by on the dev set. Where hardly a word comes out right, word errors (which may
+            exceed 100 %) say nothing of what was learned, and characters choose better.
         save_every: updates between checkpoints.
         cache_gib: memory for hidden states (frozen encoder) or signals; what needs more is computed or read anew each time.
         precision: auto is bfloat16 where there is a GPU, with float32 weights and losses.
@@ -144,6 +146,7 @@ class AsrSettings:
     clip: float = 1.0
     log_every: int = 20
     validate_every: int = 500
+    best_by: Literal["wer", "cer"] = "wer"
     save_every: int = 500
     cache_gib: float = 4.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -156,12 +156,12 @@ class Trainer:
             progress.tally[name] = progress.tally.get(name, 0.0) + float(value)
 
     def validate(self) -> None:
-        """Recognise the dev set; keep these weights where they are the best by WER, then CER, then loss."""
+        """Recognise the dev set; keep these weights where they are the best by WER, then CER, then loss (or CER before WER)."""
         self.recogniser.eval()
         with torch.no_grad(), self._autocast():
             scores = self.dev.scores()
         progress = self.progress
-        order = ("wer", "cer", "loss")
+        order = ("cer", "wer", "loss") if self.settings.best_by == "cer" else ("wer", "cer", "loss")
         if not progress.best or [scores[name] for name in order] < [progress.best[name] for name in order]:
             progress.best = {"update": float(progress.update), **scores}
             self._write(BEST, {"trained": self._trained().state(), "update": progress.update, "scores": scores})

@@ -18,8 +18,8 @@ def make() -> ArgumentParser:
     parser = make_parser(
         "finetune asr",
         "Train a speech recogniser: a CTC head (linear, or SUPERB's BLSTM), or CTC with an attention decoder, on a frozen, partly "
-        "or fully tuned encoder, or on features. The best update by dev WER is kept, with its tokens, normalisation and a model "
-        "card. A run that was killed goes on where it was when the same command is given again.",
+        "or fully tuned encoder, or on features. The best update by dev WER (or CER: best_by) is kept, with its tokens, "
+        "normalisation and a model card. A run that was killed goes on where it was when the same command is given again.",
         EXAMPLE,
     )
     add = parser.add_argument

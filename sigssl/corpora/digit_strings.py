@@ -80,12 +80,12 @@ def prepare(
             f"{shortest_gap}, {longest_gap}, {passes}."
         )
     found = clips(root)
-    parts: dict[str, list[Item]] = {"all": [], "train": [], "dev": [], "test": []}
-    table = []
     rates = {audio.info(item.path).sample_rate for item, _ in found}
     if len(rates) > 1:
         raise UserError(f"clips at {sorted(rates)} Hz; strings are made of clips at one rate.")
     rate = rates.pop()
+    parts: dict[str, list[Item]] = {"all": [], "train": [], "dev": [], "test": []}
+    table = []
     for speaker in sorted({item.speaker for item, _ in found}):
         for part, takes in PARTS.items():
             own = [read(item, rate) for item, take in found if item.speaker == speaker and take in takes]
@@ -96,15 +96,22 @@ def prepare(
             rng = np.random.Generator(np.random.Philox(derive(seed, "digit strings", speaker, part)))
             strings = [s for _ in range(passes if part == "train" else 1) for s in drawn(own, shortest, longest, rng)]
             for number, string in enumerate(strings):
-                id = f"{speaker}-{part}-{number:04d}"
-                signal, starts = joined(string, rate, (shortest_gap, longest_gap), rng)
-                path = write(out / "audio" / speaker / f"{id}.flac", signal, rate)
-                item = Item(id, path, speaker, text=" ".join(clip.word for clip in string), seconds=len(signal) / rate)
-                parts[part].append(item)
-                parts["all"].append(item)
-                table += [f"{id}\t{start:.4f}\t{clip.id}\n" for start, clip in zip(starts, string, strict=True)]
+                made, starts = spoken(f"{speaker}-{part}-{number:04d}", string, out, rate, (shortest_gap, longest_gap), rng)
+                parts[part].append(made)
+                parts["all"].append(made)
+                table += [f"{made.id}\t{start:.4f}\t{clip.id}\n" for start, clip in zip(starts, string, strict=True)]
     write_text(out / "strings.tsv", "".join(table))
     return write_parts(out, parts)
+
+
+def spoken(
+    id: str, string: Sequence[Clip], out: Path, rate: int, gap: tuple[float, float], rng: np.random.Generator
+) -> tuple[Item, list[float]]:
+    """Write one string to `out/audio/SPEAKER/ID.flac`; its item, and where its clips begin."""
+    signal, starts = joined(string, rate, gap, rng)
+    speaker = string[0].id.rsplit("-", 2)[0]
+    path = write(out / "audio" / speaker / f"{id}.flac", signal, rate)
+    return Item(id, path, speaker, text=" ".join(clip.word for clip in string), seconds=len(signal) / rate), starts
 
 
 def read(item: Item, rate: int) -> Clip:

@@ -71,14 +71,7 @@ def prepare(
         UserError: options that make no sense, or a rendering that fails.
         MissingExtraError: espeakng-loader is not installed.
     """
-    if root is not None:
-        raise UserError("synthetic makes its speech itself; leave --root out.")
-    if not hours > 0 or (utts is not None and utts < speakers):
-        raise UserError(
-            f"hours {hours:g}, utts {utts}; expected hours above 0, and at least one utterance for each of {speakers} speakers."
-        )
-    if topic not in TOPICS:
-        raise UserError(f"topic {topic!r}; expected {' or '.join(TOPICS)}.")
+    check(root, hours, utts, speakers, topic)
     require("espeakng_loader", "to synthesise speech")
     crew, out = cast(speakers, seed), out.absolute()
     counts = [None if utts is None else utts // speakers + (n < utts % speakers) for n in range(speakers)]
@@ -94,6 +87,18 @@ def prepare(
     rng = Random(f"language model {seed}")
     write_text(out / "lm.txt", "".join(f"{' '.join(sentence(rng, topic))}\n" for _ in range(lm_sentences)))
     return made
+
+
+def check(root: Path | None, hours: float, utts: int | None, speakers: int, topic: str) -> None:
+    """Refuse options that make no sense, with a UserError."""
+    if root is not None:
+        raise UserError("synthetic makes its speech itself; leave --root out.")
+    if not hours > 0 or (utts is not None and utts < speakers):
+        raise UserError(
+            f"hours {hours:g}, utts {utts}; expected hours above 0, and at least one utterance for each of {speakers} speakers."
+        )
+    if topic not in TOPICS:
+        raise UserError(f"topic {topic!r}; expected {' or '.join(TOPICS)}.")
 
 
 def job_of(

@@ -222,3 +222,12 @@ def test_gradients_that_are_not_finite_stop_a_run(job: Callable[..., Job], monke
     monkeypatch.setattr(training.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(np.nan))
     with pytest.raises(UserError, match="3 gradients were not finite"):
         run(job())
+
+
+@pytest.mark.parametrize(("by", "update"), [("wer", 3), ("cer", 6)])
+def test_the_best_update_is_chosen_by_words_or_characters(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, by: str, update: int
+) -> None:
+    heard = iter([{"wer": 1.0, "cer": 0.9}, {"wer": 1.2, "cer": 0.5}])
+    monkeypatch.setattr("sigssl.asr.evaluate.Dev.scores", lambda self: {**next(heard), "loss": 1.0, "blank_ratio": 0.5})
+    assert run(job(best_by=by))["best_update"] == update
