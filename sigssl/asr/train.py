@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from sigssl.asr.checkpoint import Trained, read_checkpoint, write_checkpoint
 from sigssl.asr.evaluate import Dev
 from sigssl.asr.examples import Example, Skipped
 from sigssl.asr.inputs import GIB, Inputs, Loaded
@@ -25,7 +25,6 @@ from sigssl.asr.recogniser import Recogniser
 from sigssl.asr.record import Record
 from sigssl.asr.settings import AsrSettings
 from sigssl.data.batching import Batching, Position, derive
-from sigssl.data.io import whole
 from sigssl.downstream.tuning import chosen_parts, hold, train_only
 from sigssl.errors import UserError
 from sigssl.training.optim import groups, multiplier
@@ -103,7 +102,7 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / LAST).exists():
-            self._restore(self._read(LAST))
+            self._restore(read_checkpoint(self.folder / LAST))
         self.record.keep_until(self.progress.update)
         for loaded in self.inputs.load(self._plans()):
             self.step(loaded)
@@ -111,7 +110,7 @@ class Trainer:
             self._after_update()
             if self.progress.update == self.settings.updates:
                 break
-        self._trained().load(self._read(BEST)["trained"])
+        self._trained().load(read_checkpoint(self.folder / BEST)["trained"])
         self.recogniser.eval()
         return self.progress
 
@@ -164,7 +163,7 @@ class Trainer:
         order = ("cer", "wer", "loss") if self.settings.best_by == "cer" else ("wer", "cer", "loss")
         if not progress.best or [scores[name] for name in order] < [progress.best[name] for name in order]:
             progress.best = {"update": float(progress.update), **scores}
-            self._write(BEST, {"trained": self._trained().state(), "update": progress.update, "scores": scores})
+            write_checkpoint(self.folder / BEST, {"trained": self._trained().state(), "update": progress.update, "scores": scores})
         self.record.add({"update": progress.update, **{f"dev_{name}": value for name, value in scores.items()}})
 
     def failures(self) -> dict[str, list[Skipped]]:
@@ -179,7 +178,7 @@ class Trainer:
         if ends or update % settings.validate_every == 0:
             self.validate()
         if ends or update % settings.save_every == 0:
-            self._write(LAST, self._state())
+            write_checkpoint(self.folder / LAST, self._state())
 
     def _log(self) -> None:
         tally, self.progress.tally = self.progress.tally, {}
@@ -240,43 +239,3 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         progress = state["progress"]
         self.progress = Progress(**progress | {"position": Position(*progress["position"])})
-
-    def _write(self, name: str, state: dict[str, Any]) -> None:
-        with whole(self.folder / name) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _read(self, name: str) -> dict[str, Any]:
-        return read_checkpoint(self.folder / name)
-
-
-class Trained:
-    """The part of a recogniser that training changes: the head, and the encoder where it is tuned."""
-
-    def __init__(self, recogniser: Recogniser, whole_encoder: bool) -> None:
-        self.module: nn.Module = recogniser if whole_encoder else recogniser.head
-
-    def state(self) -> dict[str, Tensor]:
-        """Copies of its weights, on the processor."""
-        return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Put such weights in."""
-        self.module.load_state_dict(state)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read tensors and plain values.
-
-    Raises:
-        UserError: the file is damaged, or holds pickled objects, which are refused.
-    """
-    try:
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged archive
-        raise UserError(
-            f"{path}: cannot be read as a checkpoint of tensors and plain values; pickled objects are refused, since they may run "
-            f"code ({str(error).splitlines()[0]}). Give --overwrite true to begin anew."
-        ) from error
-    return loaded

@@ -14,6 +14,7 @@ import torch
 from asr_speech import RATE, corpus, say
 
 from sigssl.asr import train as training
+from sigssl.asr.checkpoint import read_checkpoint
 from sigssl.asr.examples import gather
 from sigssl.asr.inputs import Inputs
 from sigssl.asr.recogniser import load_recogniser
@@ -22,7 +23,7 @@ from sigssl.asr.settings import AsrSettings, DecoderSettings, HeadSettings, Mask
 from sigssl.asr.tokens import Tokens
 from sigssl.data.batching import Planned, Position
 from sigssl.data.datadir import DataDir
-from sigssl.data.io import read_json
+from sigssl.data.io import read_json, write_table
 from sigssl.data.subset import balanced_share
 from sigssl.errors import UserError
 from sigssl.features import LogMel
@@ -194,7 +195,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_refused(job: Callable[..., Job], t
 
     torch.save({"identity": Evil()}, tmp_path / "model.pt")
     with pytest.raises(UserError, match="pickled"):
-        training.read_checkpoint(tmp_path / "model.pt")
+        read_checkpoint(tmp_path / "model.pt")
     with pytest.raises(UserError, match=r"pickled checkpoint.*refused"):
         load_recogniser(tmp_path / "model.pt")
     with pytest.raises(UserError, match=r"pickled checkpoint.*refused"):
@@ -215,6 +216,17 @@ def test_fraction_is_listed(job: Callable[..., Job]) -> None:
     metrics = run(job(fraction=0.5))
     listed = (job().out / "train_utts.txt").read_text().split()
     assert len(listed) == metrics["utterances"]["train"] == 6 and len({id[:2] for id in listed}) == 4
+
+
+@pytest.mark.parametrize(("kind", "count"), [("phones", 8), ("words", 6), ("subwords", 2)])
+def test_units_of_text(kind: str, count: int, job: Callable[..., Job]) -> None:
+    data = DataDir.read(job().train)
+    write_table(Path(job().train) / "units", {id: " ".join(text.replace(" ", "")) for id, text in data.text.items()})
+    changes = {"transcripts": "units"} if kind == "phones" else {"vocabulary": 20}
+    metrics = run(job(tokens=kind, updates=1, normaliser=None, **changes))
+    tokens = load_recogniser(job().out).tokens
+    assert metrics["tokens"]["kind"] == tokens.kind == kind and len(tokens) >= count
+    assert tokens.decode(tokens.encode("b a d" if kind == "phones" else "bad")) in ("b a d", "bad")
 
 
 def test_gradients_that_are_not_finite_stop_a_run(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
