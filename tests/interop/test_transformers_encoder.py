@@ -215,6 +215,21 @@ def test_a_folder_loads_and_its_meta_tells(folder: Path) -> None:
     assert model_name(folder) == str(folder.resolve())
 
 
+@torch.no_grad()
+def test_weights_in_several_files(folder: Path, tmp_path: Path) -> None:
+    reference("hubert").save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert (tmp_path / "shards" / "model.safetensors.index.json").is_file()
+    x, lengths = batch((4000,))
+    whole, parts = (sigssl.load(place)(x, lengths).states for place in (folder, tmp_path / "shards"))
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+    assert len(read_meta(tmp_path / "shards")["weights_sha256"]) == 64
+
+
+def test_half_precision_weights_are_read_as_floats(folder: Path) -> None:
+    reference("hubert").half().save_pretrained(folder)
+    assert {p.dtype for p in sigssl.load(folder).parameters()} == {torch.float32}  # type: ignore[attr-defined]
+
+
 def test_what_the_preprocessor_says_wins(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True, "sampling_rate": 8000}))
     encoder = sigssl.load(folder)
