@@ -71,8 +71,8 @@ def _data(data: dict[str, Any]) -> str:
     hours, speakers = data.get("hours"), data.get("speakers")
     parts = [
         Path(str(data["train"])).as_posix().rstrip("/").rpartition("/")[2] if data.get("train") else "a corpus without a name",
-        f"{hours:.1f} hours" if hours is not None else "hours not recorded",
-        *([f"{len(speakers)} speakers"] if speakers else []),
+        f"{hours:.4g} hours" if hours is not None else "hours not recorded",
+        *([f"{len(speakers)} speaker{'s' if len(speakers) > 1 else ''}"] if speakers else []),
     ]
     return ", ".join(parts) + "."
 

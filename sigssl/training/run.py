@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from sigssl.config import build, describe
+from sigssl.data import audio
 from sigssl.data.datadir import DataDir
 from sigssl.data.io import write_text
 from sigssl.data.shar import manifests, shar_folder
@@ -21,6 +22,7 @@ from sigssl.training.checkpoint import CONFIG, save_encoder
 from sigssl.training.options import DataOptions, OptimOptions, TrainerOptions
 
 TABLES = ("wav.scp", "segments", "utt2dur", "feats.scp")  # what decides which items there are
+HEADERS = 20000  # files that are opened to learn how long they are
 FREE = {"data": {"workers", "bad_share"}, "trainer": {"log_every", "save_every", "validate_every", "meter_every", "progress"}}
 FREE["trainer"] |= {"accelerator", "devices", "num_nodes"}
 FREE["optim"] = {"non_finite_limit"}
@@ -149,10 +151,18 @@ def encoder_meta(config: dict[str, Any], checkpoint: str) -> dict[str, Any]:
 
 
 def _hours(data: DataDir) -> float | None:
-    """Hours of signal; None where the folder does not say (no utt2dur, no segments)."""
-    durations = [utterance.duration for utterance in data.utterances()]
-    known = [duration for duration in durations if duration is not None]
-    return round(sum(known) / 3600, 4) if known and len(known) == len(durations) else None
+    """Hours of signal: as the folder says, else as the files' headers do; None where they cannot tell or are too many."""
+    utterances = data.utterances()
+    if len([one for one in utterances if one.duration is None]) > HEADERS:
+        return None
+    try:
+        seconds = [
+            audio.info(one.path).duration - one.start if one.duration is None else one.duration
+            for one in utterances  # whole files, where nobody says how long they are
+        ]
+    except (UserError, OSError):
+        return None
+    return round(sum(seconds) / 3600, 4) if seconds else None
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:

@@ -105,6 +105,9 @@ def test_pretrain_export_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "h of signal per update" in said and "1,403,408 trainable parameters" in said and "1 x cpu, 32-true" in said
     assert main(["pretrain", *words]) == 0 and "nothing to do" in capsys.readouterr().out
     assert main(["export", str(out), str(tmp_path / "enc"), "--checkpoint", "last"]) == 0
+    card = (tmp_path / "enc" / "README.md").read_text()
+    for fact in ("library_name: sigssl", "license: unknown", "TERA; 2 updates", "Trained on: data, 0.0008 hours, 1 speaker."):
+        assert fact in card, card
     one, two = sigssl.load(out), sigssl.load(tmp_path / "enc")
     x, lengths = torch.randn(1, 1, 8000), torch.tensor([8000])
     assert torch.equal(one(x, lengths).states[-1], two(x, lengths).states[-1])
