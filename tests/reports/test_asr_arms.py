@@ -39,10 +39,13 @@ def test_table_and_sweep(reference: Path, tmp_path: Path, capsys: pytest.Capture
             name = f"{arm.split()[-1]}-{fraction}"
             score(reference, exp / name, wrong, arm, fraction)
             score(reference, exp / f"{name}-lm", wrong - 1 if wrong > 1 else 1, arm, fraction, lm="lm.arpa")
+    (exp / "run").mkdir()
+    (exp / "run" / "metrics.jsonl").write_text('{"update": 20, "loss": 3.1}\n')  # of a recogniser, which is no pretraining run
     assert main(["report", str(exp)]) == 0
     capsys.readouterr()
     page = (exp / "report" / "REPORT.md").read_text()
     assert "## Speech recognition" in page and "12 test utterances of 3 speakers, 48 words" in page and "rough" in page
+    assert "## Pretraining" not in page
     assert (exp / "report" / "wer.png").read_bytes().startswith(b"\x89PNG")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith(("| 10 ", "| 100 "))]
     assert [line[:2] for line in lines] == [
