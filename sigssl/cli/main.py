@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -96,10 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """The `sigssl` command: :func:`main` as a whole process.
 
-    What was registered for the end is run and what was printed is flushed; the interpreter's own teardown is left out, since
-    taking a loaded torch apart costs half a second and frees nothing that the end of the process does not.
+    What was registered for the end is run, in the interpreter's own order, and what was printed is flushed; its teardown is left
+    out, since taking a loaded torch apart costs half a second and frees nothing that the end of the process does not.
     """
     code = main()
+    threading._shutdown()  # type: ignore[attr-defined]  # first: tells pools of workers to end, for which the next line waits
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a reader that went away, as of `sigssl ... | head`

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,10 @@ run()
     assert good.returncode == 0 and good.stdout.split() == [sigssl.__version__, "registered"]
     bad = subprocess.run([sys.executable, "-m", "sigssl", "fly"], capture_output=True, text=True)
     assert bad.returncode == 2 and "no verb 'fly'" in bad.stderr
+
+
+def test_a_command_ends_with_its_work_though_its_pool_of_workers_idles(tmp_path: Path) -> None:
+    """The workers of joblib stay for minutes unless they are told to end."""
+    words = ["prepare", "synthetic_psg", str(tmp_path), "--nights", "2", "--subjects", "2", "--hours", "0.2", "--nj", "2"]
+    ran = subprocess.run([sys.executable, "-m", "sigssl", *words], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
