@@ -23,13 +23,19 @@ class Buffer(NamedTuple):
 
 
 class Work:
-    """How a scan is cut up, and the buffers that every part of it uses in turn."""
+    """How a scan is cut up, and the buffers that every part of it uses in turn.
 
-    def __init__(self, s: ScanInput, buffers: int) -> None:
+    Args:
+        s: the scan.
+        buffers: how many.
+        size: how many times as many items at once as is best for a backward pass, which uses more buffers.
+    """
+
+    def __init__(self, s: ScanInput, buffers: int, size: int = 1) -> None:
         self.scan = s
         self.batch, self.length, self.channels = s.u.shape
         self.groups, self.states = s.B.shape[2:]
-        self.items, self.steps = _tiling(s)
+        self.items, self.steps = _tiling(s, size)
         self.A = s.A.view(self.groups, -1, self.states).transpose(1, 2).contiguous()
         rows = min(self.steps, self.length) + 1
         shape = (rows, self.items, self.groups, self.states, self.channels // max(1, self.groups))
@@ -101,11 +107,11 @@ def place(g: ScanGrads, rows: slice, steps: slice) -> ScanGrads:
     return g._replace(u=g.u[rows, steps], delta=g.delta[rows, steps], B=g.B[rows, steps], C=g.C[rows, steps], z=z)
 
 
-def _tiling(s: ScanInput) -> tuple[int, int]:
+def _tiling(s: ScanInput, size: int) -> tuple[int, int]:
     """Items and steps whose states are computed at once."""
     batch, channels = s.u.shape[0], s.u.shape[2]
     one = max(1, channels * s.A.shape[1] * 4)
     if s.u.device.type != "cpu":
         return batch, max(4, min(SPAN, (CHUNK_BYTES << 6) // (batch * one)))
-    items = max(1, min(batch, STEP_BYTES // one))
+    items = max(1, min(batch, size * STEP_BYTES // one))
     return items, max(4, min(SPAN, CHUNK_BYTES // (items * one)))
