@@ -59,9 +59,13 @@ class TranscribeJob:
     batch_seconds: float
     logprobs: str = ""
 
+    def ready(self) -> tuple[Recogniser, Decoder]:
+        """The recogniser and the search; read when first asked for in a process, and kept."""
+        return _ready(self.model, self.device, tuple(asdict(self.settings).items()))
+
     def __call__(self, shard: Shard) -> Transcribed:
         """Do a shard."""
-        recogniser, decoder = _ready(self.model, self.device, tuple(asdict(self.settings).items()))
+        recogniser, decoder = self.ready()
         sink = ArkSink(Path(self.logprobs), NAME, shard.number) if self.logprobs else None
         with sink or nullcontext():
             work = Transcriber(recogniser, decoder, sink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Record:
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def add(self, values: dict[str, Any]) -> None:
-        """Append a line; rates are written with six digits, and said with fewer."""
-        rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()}
+        """Append a line; rates are written with six digits, and said with fewer; what is not finite becomes null."""
+        rounded = {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rounded) + "\n")
         self.say("  ".join(f"{name} {_short(value)}" for name, value in rounded.items()))
@@ -42,6 +43,10 @@ class Record:
     def lines(self) -> list[dict[str, Any]]:
         """All of them."""
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _short(value: Any) -> str:

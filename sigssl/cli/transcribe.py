@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--nj {args.nj}: expected a number of processes, or 0 for one per processor.")
     if args.nj != 1 and args.device == "cpu":
         start_early("sigssl.asr.recognise")
-    from sigssl.asr.decode import Decoder, DecodeSettings, Part
+    from sigssl.asr.decode import DecodeSettings, Part
     from sigssl.asr.recognise import TranscribeJob, finish_logprobs
-    from sigssl.asr.recogniser import load_recogniser
+    from sigssl.asr.recogniser import read_recogniser_meta
     from sigssl.data.datadir import DataDir, is_data_dir
     from sigssl.extract.embed import pick_device
     from sigssl.extract.parallel import cpus
@@ -39,15 +39,14 @@ def main(argv: Sequence[str]) -> int:
 
     out, device = Path(args.out), pick_device(args.device)
     settings = DecodeSettings(**search_settings(args), joint_beam=args.joint_beam)
-    recogniser = load_recogniser(args.model)
-    Decoder(recogniser.tokens, settings, recogniser.head)  # what is wrong with the search is said once
     data = args.source[0] if len(args.source) == 1 and is_data_dir(args.source[0]) else None
     shards = plan(find_utterances(args.source, allow_commands=args.allow_commands))
-    reading = Reading(recogniser.sample_rate, args.channel, long=args.stream_above)
+    reading = Reading(int(read_recogniser_meta(args.model)["sample_rate"]), args.channel, long=args.stream_above)
     logprobs = out / "logprobs"
+    job = TranscribeJob(args.model, settings, reading, device, args.batch_seconds, str(logprobs) if args.keep_logprobs else "")
+    recogniser, _ = job.ready()  # here, so that what is wrong with the model or the search is said once
     if args.keep_logprobs:
         logprobs.mkdir(parents=True, exist_ok=True)
-    job = TranscribeJob(args.model, settings, reading, device, args.batch_seconds, str(logprobs) if args.keep_logprobs else "")
     begin = time.perf_counter()
     nj = args.nj or (cpus() if device == "cpu" else 1)
     done = _run(job, shards, nj, quiet=args.quiet)

@@ -138,10 +138,9 @@ def joined(
     string: Sequence[Clip], rate: int, gap: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Float32[np.ndarray, " samples"], list[float]]:
     """The signal of a string, and where each clip begins in it, in seconds."""
-    pieces, starts, at = [silence(EDGE, string[0].floor, rate, rng)], [], 0
+    pieces, starts = [silence(EDGE, string[0].floor, rate, rng)], []
     for k, clip in enumerate(string):
-        at = sum(map(len, pieces))
-        starts.append(at / rate)
+        starts.append(sum(map(len, pieces)) / rate)
         pieces.append(faded(clip, rate, rng))
         after = string[k + 1] if k + 1 < len(string) else None
         floor = clip.floor if after is None else min(clip.floor, after.floor)
