@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sigssl.nn import place_norm
+
 
 class FrameBatchNorm(nn.BatchNorm1d):
     """Batch norm of [N, C, 1, L]; its parameters and buffers are those of nn.BatchNorm1d.
@@ -32,7 +34,25 @@ class FrameBatchNorm(nn.BatchNorm1d):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum or 0.0, self.eps
             )
-        made: tuple[Tensor, Tensor, Tensor] = _PlaceNorm.apply(x, self.weight, self.bias, self.places, self.eps)
+        return self._by_place(x, None, False)
+
+    def activated(
+        self, x: Float[Tensor, "items channels 1 length"], shortcut: Float[Tensor, "items channels 1 longer"] | None = None
+    ) -> Float[Tensor, "items channels 1 length"]:
+        """ELU(norm(x) + shortcut), the shortcut cut on the right where it is longer.
+
+        It takes one pass over memory where places have norms of their own and the C++ kernel runs.
+        """
+        if self.training and self.places is not None and place_norm.runs(x):
+            return self._by_place(x, shortcut, True)
+        return elu_of_sum(self(x), shortcut)
+
+    def _by_place(self, x: Tensor, shortcut: Tensor | None, elu: bool) -> Tensor:
+        assert self.places is not None
+        if place_norm.runs(x):
+            made = place_norm.apply(x, self.weight, self.bias, shortcut, self.places, self.eps, elu)
+        else:
+            made = _PlaceNorm.apply(x, self.weight, self.bias, self.places, self.eps)
         y, mean, variance = made
         self._follow(mean, variance, x.shape[0] // self.places * x.shape[3])
         return y
@@ -49,6 +69,11 @@ class FrameBatchNorm(nn.BatchNorm1d):
         self.running_mean.mul_(kept).add_((share * mean).sum(0))
         self.running_var.mul_(kept).add_((share * unbiased).sum(0))
         self.num_batches_tracked.add_(places)
+
+
+def elu_of_sum(x: Tensor, shortcut: Tensor | None) -> Tensor:
+    """ELU(x + shortcut), the shortcut cut on the right where it is longer; in place where it can be."""
+    return F.elu(x if shortcut is None else x + shortcut[..., : x.shape[3]], inplace=True)
 
 
 class _PlaceNorm(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sigssl.errors import UserError
-from sigssl.nn.frame_norm import FrameBatchNorm
+from sigssl.nn.frame_norm import FrameBatchNorm, elu_of_sum
 from sigssl.nn.framing import frame_starts, sliding_means, window_means
 
 STEM_KERNEL = 7
@@ -121,7 +122,11 @@ class FrameNetwork(nn.Module):
         """Signals [N, C, L] -> [N, width, 1, L/4], channels last; the max is taken before the ELU, which does not change it."""
         patches = F.pad(x, (STEM_KERNEL // 2, STEM_KERNEL // 2)).unfold(2, STEM_KERNEL, 2)  # [N, C, L/2, 7]
         rows = patches.transpose(1, 2).flatten(2)
-        x = F.linear(rows, self.stem.weight.flatten(1)).transpose(1, 2)[:, :, None]
+        parts = math.gcd(
+            len(rows), 64
+        )  # one product of so many rows and so few columns would have a weight gradient 7 times as slow
+        taps = self.stem.weight.flatten(1).t().expand(parts, -1, -1)
+        x = torch.bmm(rows.reshape(parts, -1, rows.shape[2]), taps).view(*rows.shape[:2], -1).transpose(1, 2)[:, :, None]
         return F.elu(F.max_pool2d(self.stem_norm(x), (1, 3), (1, 2), (0, 1)))
 
     def _make_pools(self, kernels: list[int], bins: list[int]) -> None:
@@ -173,11 +178,16 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "items channels 1 length"]) -> Float[Tensor, "items width 1 shorter"]:
         """The block; where the padding is too small for the kernel, the shortcut loses its right end."""
-        y = F.elu(self.norm1(convolved(x, self.conv1.weight, self.stride, self.padding)), inplace=True)
-        y = self.norm2(convolved(y, self.conv2.weight, 1, self.padding))
+        y = activated(self.norm1, convolved(x, self.conv1.weight, self.stride, self.padding))
+        y = convolved(y, self.conv2.weight, 1, self.padding)
         if self.shortcut is not None:
             x = self.shortcut_norm(convolved(x, self.shortcut.weight, self.stride, 0))
-        return F.elu(y + x[..., : y.shape[3]], inplace=True)
+        return activated(self.norm2, y, x)
+
+
+def activated(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """ELU(norm(x) + shortcut), the shortcut cut on the right where it is longer."""
+    return norm.activated(x, shortcut) if isinstance(norm, FrameBatchNorm) else elu_of_sum(norm(x), shortcut)
 
 
 def convolved(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:

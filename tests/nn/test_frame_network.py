@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sigssl.errors import UserError
+from sigssl.native import library
+from sigssl.nn import place_norm
 from sigssl.nn.frame_norm import FrameBatchNorm
 from sigssl.nn.framing import frame_starts, sliding_means, window_means
 from sigssl.nn.mae import MaskedDecoder, MaskedEncoder, position_table
@@ -91,8 +93,10 @@ def test_a_token_sees_its_window(framing: Framing) -> None:
     assert not moved[outside].any()
 
 
-def test_a_norm_for_each_place_is_the_loop_over_places() -> None:
-    places, batch, channels, length = 5, 3, 4, 7
+@pytest.mark.parametrize("channels", [4, 48], ids=["torch", "C++"])
+def test_a_norm_for_each_place_is_the_loop_over_places(channels: int) -> None:
+    places, batch, length = 5, 3, 7
+    assert place_norm.runs(torch.zeros(1, channels, 1, 1)) == (channels == 48 and not library.missing())
     x = torch.randn(places * batch, channels, 1, length).to(memory_format=torch.channels_last).requires_grad_()
     ours, plain = FrameBatchNorm(channels, places), nn.BatchNorm1d(channels)
     with torch.no_grad():
@@ -113,6 +117,28 @@ def test_a_norm_for_each_place_is_the_loop_over_places() -> None:
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
     torch.testing.assert_close(ours.eval()(x), plain.eval()(x[:, :, 0])[:, :, None])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("longer", [None, 0, 3], ids=["alone", "shortcut", "cut shortcut"])
+def test_norm_shortcut_and_elu_in_one_kernel_are_the_three_in_turn(
+    longer: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, batch, channels, length = 3, 5, 32, 71
+    x = torch.randn(places * batch, channels, 1, length).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    shortcut = None if longer is None else torch.randn(places * batch, channels, 1, length + longer).to(dtype).requires_grad_()
+    norm = FrameBatchNorm(channels, places)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    wanted = [x, norm.weight, norm.bias, *([] if shortcut is None else [shortcut])]
+    upper, found = torch.randn(x.shape).to(dtype), []
+    for runs in (place_norm.runs, lambda x: False):
+        monkeypatch.setattr(place_norm, "runs", runs)
+        y = norm.activated(x, shortcut)
+        found.append((y.detach(), *torch.autograd.grad(y, wanted, upper)))
+    for mine, plain in zip(*found, strict=True):
+        scale = float(plain.abs().max())
+        torch.testing.assert_close(mine, plain, rtol=0, atol=scale * (1e-5 if dtype == torch.float32 else 0.02))
 
 
 @torch.no_grad()
