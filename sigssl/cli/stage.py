@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
         assume_unit=args.assume_unit,
         discontinuous=args.discontinuous,
         review_below=args.review_below,
+        precision=args.precision,
     )
     recordings, notes = find_recordings(args.inputs, args.reference, read_table(args.persons) if args.persons else None)
     model = args.model or ("sleep_bandpower_causal" if args.causal else "sleep_bandpower")
@@ -117,6 +118,12 @@ def _parser() -> ArgumentParser:
     add("--persons", type=str, default="", help="table 'NIGHT PERSON', for intervals over persons; default: from the files' names")
     add("--assume-unit", type=str, default="", help="unit of channels that state none: uV, mV, V or nV")
     add("--discontinuous", type=Literal["fill", "refuse"], default="fill", help="EDF+D: leave gaps unscored, or refuse the file")
+    add(
+        "--precision",
+        type=Literal["32-true", "bf16-mixed", "auto"],
+        default="auto",
+        help="of a neural encoder's matrix products; auto: bf16-mixed where the device multiplies bfloat16 natively",
+    )
     add("--figures", type=bool, default=True, help="draw a figure for each night")
     add("--nj", type=int, default=1, help="nights at a time")
     add("--device", type=str, default="cpu", help="where the model computes: cpu, cuda")

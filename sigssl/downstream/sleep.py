@@ -147,8 +147,8 @@ def run_fold(
     trained = train_head(parts["train"], parts["validation"], arm.head, settings, seed, source.tuned)
     probabilities = [stage_night(trained, night) for night in parts["test"]]
     facts: dict[str, Any] = {
-        "lr": trained.lr,
-        "best_pass": trained.best,
+        "lrs": trained.lrs,
+        "best_passes": trained.passes,
         "validation_kappa": trained.kappa,
         "temperature": trained.temperature,
         "nights": len(parts["train"]),

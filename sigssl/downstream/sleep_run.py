@@ -135,7 +135,7 @@ def keep(job: Job, source: AnySource, subjects: list[str], split: str | None, me
         "corpus": Path(job.data).resolve().name,
         "subjects": {"train": fold.train, "validation": fold.validation},
         "split_hash": split,
-        "training": {"settings": asdict(job.settings), "head": asdict(head), "lr": trained.lr, "best_pass": trained.best},
+        "training": {"settings": asdict(job.settings), "head": asdict(head), "lrs": trained.lrs, "best_passes": trained.passes},
         "validation_kappa": trained.kappa,
         "cross_validation": cross_validation(metrics, job.final or ""),
     }

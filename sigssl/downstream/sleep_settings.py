@@ -26,6 +26,7 @@ class HeadSettings:
         residual: norm and residual around recurrent layers.
         squash: standardised features x become s tanh(x / s); 0: they stay.
         lrs: learning rates tried; the one with the best validation kappa is kept.
+        members: heads trained apart, from different initial values and batches; the mean of their log-probabilities counts.
         name: in tables; the kind by default.
     """
 
@@ -40,7 +41,15 @@ class HeadSettings:
     residual: bool = True
     squash: float = 0.0
     lrs: list[float] = field(default_factory=lambda: [1e-3])
+    members: int = 1
     name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be meant, with a UserError."""
+        if self.members < 1 or not self.lrs:
+            raise UserError(
+                f"head {self.name or self.kind}: members={self.members} and lrs={self.lrs}, at least one of each is needed."
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch import Tensor, nn
 
 from sigssl.data.feature_nights import Night
+from sigssl.downstream.head_ensemble import HeadEnsemble
 from sigssl.downstream.sequence_head import SequenceHead, masked_cross_entropy
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
 from sigssl.downstream.tuning import Tuned
@@ -22,28 +23,32 @@ from sigssl.training.options import OptimOptions
 
 SHORTEST = 10  # epochs that a window holds at least, unless the night has fewer
 STAGE_COUNT = 5
+NEXT_MEMBER = 10_000  # between the seeds of an ensemble's members
 STATISTICS = 16  # nights whose embeddings say how features are standardised, where an encoder is trained along
+
+
+AnyHead = SequenceHead | HeadEnsemble
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A head as it was after its best pass.
+    """A head as it was after its best pass, or an ensemble of such heads.
 
     Attributes:
         head: in eval mode; its weights are copies that no later step has touched.
         front: the encoder and its trained parts, where features come from one; None for stored features.
         temperature: fitted on the validation nights.
-        lr: the learning rate that validation chose.
-        best: number of the best pass, from 1.
+        lrs: the learning rate that validation chose, of each member.
+        passes: number of the best pass, from 1, of each member.
         kappa: on the validation nights after it.
-        history: of every pass: loss, validation kappa and accuracy.
+        history: of every pass: loss, validation kappa and accuracy; of one member after the other.
     """
 
-    head: SequenceHead
+    head: AnyHead
     front: Tuned | None
     temperature: float
-    lr: float
-    best: int
+    lrs: list[float]
+    passes: list[int]
     kappa: float
     history: list[dict[str, Any]]
 
@@ -104,9 +109,29 @@ def train_head(
         seed: of initial values, windows and dropout.
         tuned: makes the encoder whose parts are trained along; the nights then hold signals [C, N].
         say: told of every pass.
+
+    Raises:
+        UserError: an ensemble over an encoder that is trained along.
     """
-    runs = [_train(train, validation, head, settings, lr, seed, tuned() if tuned else None, say) for lr in head.lrs]
-    return max(runs, key=lambda run: run.kappa)
+    if head.members > 1 and tuned is not None:
+        raise UserError(f"head {head.name or head.kind}: members={head.members} needs features that stay: use tune=frozen.")
+
+    def one(seed: int) -> Trained:
+        """The best learning rate's."""
+        runs = [_train(train, validation, head, settings, lr, seed, tuned() if tuned else None, say) for lr in head.lrs]
+        return max(runs, key=lambda run: run.kappa)
+
+    members = [one(seed + NEXT_MEMBER * number) for number in range(head.members)]
+    return members[0] if len(members) == 1 else _together(members, validation)
+
+
+def _together(members: Sequence[Trained], validation: Sequence[Night]) -> Trained:
+    ensemble = HeadEnsemble([member.head for member in members if isinstance(member.head, SequenceHead)]).eval()
+    kappa, _ = validate(ensemble, None, validation)
+    temperature = fit_temperature(*logits_of(ensemble, None, validation))
+    history = [{"member": number, **row} for number, member in enumerate(members) for row in member.history]
+    lrs, passes = [lr for member in members for lr in member.lrs], [best for member in members for best in member.passes]
+    return Trained(ensemble, None, temperature, lrs, passes, kappa, history)
 
 
 def _train(
@@ -166,7 +191,7 @@ def _train(
     model.eval()
     temperature = fit_temperature(*logits_of(head, tuned, validation))
     chosen = 1 + int(np.argmax([h["kappa"] for h in history]))
-    return Trained(head, tuned, temperature, lr, chosen, best[0], history)
+    return Trained(head, tuned, temperature, [lr], [chosen], best[0], history)
 
 
 def make_head(arm: HeadSettings, input_dim: int) -> SequenceHead:
@@ -244,7 +269,7 @@ def stage_weights(nights: Sequence[Night]) -> Tensor:
 
 
 @torch.no_grad()
-def night_logits(head: SequenceHead, tuned: Tuned | None, night: Night) -> Tensor:
+def night_logits(head: AnyHead, tuned: Tuned | None, night: Night) -> Tensor:
     """Logits of all epochs of a night [E, K], each once."""
     x = torch.from_numpy(night.features)
     features = x if tuned is None else tuned.embed(x)[: len(night.stages)]
@@ -252,7 +277,7 @@ def night_logits(head: SequenceHead, tuned: Tuned | None, night: Night) -> Tenso
 
 
 @torch.no_grad()
-def nights_logits(head: SequenceHead, features: Sequence[Tensor], at_once: int = 16) -> list[Tensor]:
+def nights_logits(head: AnyHead, features: Sequence[Tensor], at_once: int = 16) -> list[Tensor]:
     """Logits of whole nights, those of like length side by side, which is faster where a head goes step by step."""
     out: dict[int, Tensor] = {}
     order = sorted(range(len(features)), key=lambda i: len(features[i]))
@@ -264,7 +289,7 @@ def nights_logits(head: SequenceHead, features: Sequence[Tensor], at_once: int =
     return [out[i] for i in range(len(features))]
 
 
-def logits_of(head: SequenceHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[Tensor, Tensor]:
+def logits_of(head: AnyHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[Tensor, Tensor]:
     """Logits and stages of all scored epochs of the nights."""
     if tuned is None:
         logits = torch.cat(nights_logits(head, [torch.from_numpy(night.features) for night in nights]))
@@ -274,7 +299,7 @@ def logits_of(head: SequenceHead, tuned: Tuned | None, nights: Sequence[Night]) 
     return logits[stages >= 0], stages[stages >= 0]
 
 
-def validate(head: SequenceHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[float, float]:
+def validate(head: AnyHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[float, float]:
     """Cohen's kappa and accuracy over all scored epochs; kappa is 0 where only one stage occurs."""
     if tuned is not None:
         tuned.eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sigssl.data.stages import STAGES
 from sigssl.downstream.fronts import Front
+from sigssl.downstream.head_ensemble import HeadEnsemble
 from sigssl.downstream.sequence_head import SequenceHead
 from sigssl.errors import UserError, nearest
 from sigssl.training.checkpoint import load_module, save_module
@@ -31,7 +32,7 @@ class Stager(nn.Module):
     """
 
     def __init__(
-        self, front: nn.Module, head: SequenceHead, temperature: float = 1.0, window: int = 0, overlap: float = 0.5
+        self, front: nn.Module, head: SequenceHead | HeadEnsemble, temperature: float = 1.0, window: int = 0, overlap: float = 0.5
     ) -> None:
         super().__init__()
         if front.dim != head.input_dim:
@@ -134,7 +135,7 @@ def window_starts(epochs: int, window: int, overlap: float = 0.5) -> list[int]:
 
 
 def whole_night(
-    head: SequenceHead, features: Float[Tensor, "epochs features"], window: int = 0, overlap: float = 0.5
+    head: SequenceHead | HeadEnsemble, features: Float[Tensor, "epochs features"], window: int = 0, overlap: float = 0.5
 ) -> Float[Tensor, "epochs stages"]:
     """Logits of a night: in one piece, or the mean over the windows that hold an epoch; each epoch comes out once."""
     epochs = len(features)

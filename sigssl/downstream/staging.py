@@ -19,11 +19,12 @@ from sigssl.data.montage import Montage, Pick
 from sigssl.data.psg import PSG, open_psg
 from sigssl.data.signal import odd_scale, read_signal
 from sigssl.data.stages import UNSCORED
-from sigssl.downstream.fronts import BandPowerFront
+from sigssl.downstream.fronts import BandPowerFront, EncoderFront
 from sigssl.downstream.night import Spectrogram, StagedNight, Window, around_sleep, spectrogram
 from sigssl.downstream.stager import Stager
 from sigssl.errors import UserError
 from sigssl.extract.parallel import in_threads
+from sigssl.training.precision import Precision, resolve
 
 SHORTEST = 300.0  # seconds below which a result is hardly of use (as YASA warns)
 LONGEST = 14.0  # hours of a night, beyond which its whole record is no time in bed
@@ -48,6 +49,8 @@ class StagingSettings:
         assume_unit: the unit of channels that state none.
         discontinuous: "fill" keeps the true time axis of an EDF+D file and leaves epochs that touch a gap unscored; or "refuse".
         review_below: confidence below which an epoch is listed for review.
+        precision: of a neural encoder's matrix products: 32-true, bf16-mixed, or auto: bf16-mixed where the device multiplies
+            bfloat16 natively. Band powers, sequence head and `causal` staging are always in float32.
     """
 
     montage: str = ""
@@ -58,6 +61,7 @@ class StagingSettings:
     assume_unit: str = ""
     discontinuous: Literal["fill", "refuse"] = "fill"
     review_below: float = 0.6
+    precision: Precision = "auto"
 
 
 def stage_recording(
@@ -90,7 +94,9 @@ def stage_recording(
     if psg.duration < stager.epoch_seconds:
         raise UserError(f"{path}: lasts {psg.duration:g} s, less than one epoch of {stager.epoch_seconds:g} s.")
     signal = read_signal(psg, montage, sample_rate=float(stager.sample_rate), **_conditioning(stager, model or {}, picks))
-    probabilities, dead = probabilities_of(stager, signal, settings.causal), flat_epochs(stager, signal)
+    precision = precision_of(stager, settings)
+    probabilities = probabilities_of(stager, signal, settings.causal, precision == "bf16-mixed")
+    dead = flat_epochs(stager, signal)
     touched = touched_epochs(psg.gaps, len(probabilities), stager.epoch_seconds)
     probabilities[dead | touched] = np.nan
     night = StagedNight(
@@ -101,7 +107,7 @@ def stage_recording(
         window=Window(0, len(probabilities), "the whole recording"),
         start=psg.start,
         model=model or {},
-        settings=asdict(settings),
+        settings=asdict(settings) | {"precision": precision},
         channels=[_described(pick) for pick in picks],
         warnings=[*psg.notes, *warnings_of(psg, picks, signal, dead & ~touched, touched)],
         spectrogram=_first_eeg(signal, picks, stager) if figure else None,
@@ -121,14 +127,22 @@ def find_montage(stager: Stager, settings: StagingSettings, model: dict[str, Any
     return usual.select(stager.channels) if set(stager.channels) <= set(usual.names) else Montage.of(stager.channels)
 
 
+def precision_of(stager: Stager, settings: StagingSettings) -> Literal["32-true", "bf16-mixed"]:
+    """What an encoder's products are computed in; float32 where there is no encoder, or epochs come one by one."""
+    if settings.causal or not isinstance(stager.front, EncoderFront):
+        return "32-true"
+    return resolve(settings.precision, next(stager.parameters()).device.type)
+
+
 @torch.no_grad()
-def probabilities_of(stager: Stager, signal: np.ndarray, causal: bool) -> np.ndarray:
+def probabilities_of(stager: Stager, signal: np.ndarray, causal: bool, bf16: bool = False) -> np.ndarray:
     """Probabilities [epochs, 5] of W, N1, N2, N3, R.
 
     Args:
         stager: the stager.
         signal: microvolts [samples, channels].
         causal: push the epochs one by one through the stager's state, which keeps its size.
+        bf16: compute the front of a whole night under autocast to bfloat16.
 
     Raises:
         UserError: `causal` with a stager that needs the whole night.
@@ -136,13 +150,17 @@ def probabilities_of(stager: Stager, signal: np.ndarray, causal: bool) -> np.nda
     if causal:
         stager.stream()  # refused here, before anything is computed
     tensor = torch.from_numpy(np.ascontiguousarray(signal.T)).to(next(stager.parameters()).device)
-    job = functools.partial(_streamed if causal else _whole, stager)
+    job = functools.partial(_streamed, stager) if causal else functools.partial(_whole, stager, bf16)
     small = causal or isinstance(stager.front, BandPowerFront)  # so little work that threads would mostly wait for one another
     return in_threads(job, 1 if small else torch.get_num_threads(), tensor).cpu().numpy().astype(np.float32)
 
 
-def _whole(stager: Stager, signal: torch.Tensor) -> torch.Tensor:
-    return stager.stage(signal)
+def _whole(stager: Stager, bf16: bool, signal: torch.Tensor) -> torch.Tensor:
+    if not bf16:
+        return stager.stage(signal)
+    with torch.autocast(signal.device.type, torch.bfloat16):
+        features = stager.front(signal)
+    return stager.stage_features(features.float())
 
 
 def _streamed(stager: Stager, signal: torch.Tensor) -> torch.Tensor:

@@ -116,7 +116,9 @@ def choices_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         for run in row["runs"] if row["head"] else []:
-            chosen = [f"{run['lr']:g}", str(run["best_pass"]), f"{run['validation_kappa']:.3f}", f"{run['temperature']:.2f}"]
+            rates = ", ".join(dict.fromkeys(f"{lr:g}" for lr in run["lrs"]))
+            passes = ", ".join(str(best) for best in run["best_passes"])  # of each member of an ensemble
+            chosen = [rates, passes, f"{run['validation_kappa']:.3f}", f"{run['temperature']:.2f}"]
             lines.append([row["arm"], str(run["seed"]), run["fold"], str(run["nights"]), *chosen])
     return markdown(header, lines)
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -23,6 +23,7 @@ from sigssl.training.callbacks.watch import Watch
 from sigssl.training.checkpoint import ENCODER, save_encoder, versions
 from sigssl.training.datamodule import DataModule, open_dataset, sized, worker_count
 from sigssl.training.options import DataOptions, OptimOptions, TrainerOptions
+from sigssl.training.precision import resolve
 from sigssl.training.run import differences, encoder_meta, fingerprint, read_settings, settings, write_settings
 from sigssl.training.task import Task
 from sigssl.types import Encoder
@@ -146,7 +147,7 @@ def _engine(options: TrainerOptions, out: Path) -> Trainer:
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        precision=_precision(options),
+        precision=resolve(options.precision, "cuda" if options.accelerator != "cpu" and torch.cuda.is_available() else "cpu"),
         default_root_dir=out,
         logger=False,
         enable_checkpointing=False,
@@ -155,16 +156,6 @@ def _engine(options: TrainerOptions, out: Path) -> Trainer:
         use_distributed_sampler=False,
         plugins=[WholeCheckpointIO()],
     )
-
-
-def _precision(options: TrainerOptions) -> Literal["32-true", "bf16-mixed"]:
-    if options.precision != "auto":
-        return options.precision
-    if options.accelerator != "cpu" and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:  # torch has no public word for it; where a version lacks these, it is float32
-        fast = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
-    return "bf16-mixed" if fast else "32-true"
 
 
 def _parts(

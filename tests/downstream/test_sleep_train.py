@@ -48,7 +48,7 @@ def test_best_weights_are_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sleep_train, "validate", told)
     trained = train_head(nights[:4], nights[4:], arm("gru"), FAST, 0)
-    assert trained.best == 2 and trained.kappa == 0.9
+    assert trained.passes == [2] and trained.kappa == 0.9
     for name, value in trained.head.state_dict().items():
         torch.testing.assert_close(value, seen[1][name])
     assert any((seen[1][name] != seen[3][name]).any() for name in seen[1])
@@ -57,7 +57,7 @@ def test_best_weights_are_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_learning_rate_is_chosen_on_validation() -> None:
     nights = toy_nights(6)
     trained = train_head(nights[:4], nights[4:], HeadSettings("gru", dim=16, layers=1, lrs=[1e-7, 1e-2]), FAST, 0)
-    assert trained.lr == 1e-2
+    assert trained.lrs == [1e-2]
 
 
 def test_windows_cover_every_epoch_of_a_pass_once_or_drop_short_rests() -> None:

@@ -7,20 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from edf_files import Edf, Signal, annotations, noise, tal
 from sleep_stagers import CHANNELS, make_stager, recording
 
 from sigssl.data.hypnogram import Hypnogram
+from sigssl.downstream.fronts import EncoderFront
+from sigssl.downstream.sequence_head import SequenceHead
+from sigssl.downstream.stager import Stager
 from sigssl.downstream.staging import (
     StagingSettings,
     aligned,
     find_montage,
     moment,
+    precision_of,
     probabilities_of,
     stage_recording,
     touched_epochs,
 )
 from sigssl.errors import UserError
+from sigssl.methods import NeuroNetEncoder
 
 STAGER = make_stager()
 PLAIN = StagingSettings()
@@ -45,6 +51,20 @@ def test_streaming_equals_the_whole_night() -> None:
     assert np.allclose(shortened, streamed[:10], atol=1e-6)  # no epoch needs the future
     with pytest.raises(UserError, match="whole night"):
         probabilities_of(STAGER, signal, True)
+
+
+def test_an_encoder_stages_in_bfloat16_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    encoder = NeuroNetEncoder(hop_seconds=1.5, widths=[8, 8, 8, 8], token_dim=16, dim=32, heads=2, depth=1)
+    stager = Stager(EncoderFront(encoder, ["Fpz-Cz"]), SequenceHead(32, "bigru", dim=8, layers=1)).eval()
+    path = recording(tmp_path / "a.edf")
+    exact, fast = (stage_recording(path, stager, StagingSettings(precision=p)) for p in ("32-true", "bf16-mixed"))
+    assert (exact.settings["precision"], fast.settings["precision"]) == ("32-true", "bf16-mixed")
+    assert 0 < np.abs(exact.probabilities - fast.probabilities).max() < 0.02
+    assert fast.probabilities.dtype == np.float32 and np.allclose(fast.probabilities.sum(1), 1, atol=1e-5)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert precision_of(stager, PLAIN) == "bf16-mixed"
+    assert precision_of(stager, StagingSettings(causal=True)) == precision_of(STAGER, PLAIN) == "32-true"
 
 
 def test_gaps_and_dead_signals_are_unscored(tmp_path: Path) -> None:
