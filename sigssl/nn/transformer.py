@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sigssl.errors import UserError
+from sigssl.nn.linear import Linear
 from sigssl.nn.position import SinusoidalPositions
 from sigssl.types import frame_mask
 
@@ -105,11 +106,11 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.dropout, self.attention_dropout, self.norm = heads, dropout, attention_dropout, norm
-        self.qkv = nn.Linear(dim, 3 * dim)  # query, key, value stacked: one product in place of three
-        self.out = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)  # query, key, value stacked: one product in place of three
+        self.out = Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim, eps=eps)
-        self.up = nn.Linear(dim, ffn)
-        self.down = nn.Linear(ffn, dim)
+        self.up = Linear(dim, ffn)
+        self.down = Linear(ffn, dim)
         self.ffn_norm = nn.LayerNorm(dim, eps=eps)
 
     def forward(
