@@ -36,7 +36,7 @@ from sigssl.training.run import fingerprint
 Say = Callable[[str], None]
 TRAIN_LIST = "train_utts.txt"
 FREE = {"log_every", "save_every", "cache_gib", "device"}  # settings that a run may change when it goes on
-WRITTEN = ("checkpoints", SECTION, "metrics.json", "metrics.jsonl", "skipped.tsv", TRAIN_LIST, "config.yaml")
+WRITTEN = ("checkpoints", SECTION, "metrics.json", "metrics.jsonl", "tensorboard", "skipped.tsv", TRAIN_LIST, "config.yaml")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def identity_of(job: Job, recogniser: Recogniser, train: list[Example]) -> str:
 def metrics_of(job: Job, corpus: Corpus, trainer: Trainer, done: Progress) -> dict[str, Any]:
     """What metrics.json says of a finished run."""
     settings, best = job.settings, done.best
-    lines = [line for line in trainer.record.lines() if "loss" in line]
+    rows = [json.loads(line) for line in (job.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [row for row in rows if "loss" in row]
     return {
         "wer": best["wer"],
         "cer": best["cer"],

@@ -22,11 +22,11 @@ from sigssl.asr.examples import Example, Skipped
 from sigssl.asr.inputs import GIB, Inputs, Loaded
 from sigssl.asr.losses import blanks, losses_of
 from sigssl.asr.recogniser import Recogniser
-from sigssl.asr.record import Record
 from sigssl.asr.settings import AsrSettings
 from sigssl.data.batching import Batching, Position, derive
 from sigssl.downstream.tuning import chosen_parts, hold, train_only
 from sigssl.errors import UserError
+from sigssl.training.callbacks.metrics import Row, Sink, sinks
 from sigssl.training.optim import groups, multiplier
 from sigssl.training.options import OptimOptions
 from sigssl.views import SpanMask
@@ -91,8 +91,8 @@ class Trainer:
         stride = recogniser.hop / recogniser.sample_rate
         self.mask = SpanMask(mask.times, round(mask.seconds / stride), mask.share, mask.channels, mask.width)
         self.progress = Progress()
-        self.record = Record(out / "metrics.jsonl", say)
-        self.folder = out / "checkpoints"
+        self.out, self.folder, self.say = out, out / "checkpoints", say
+        self.sinks: list[Sink] = []
 
     def run(self) -> Progress:
         """Train, from the last checkpoint where there is one; the recogniser ends with the best weights.
@@ -103,16 +103,23 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / LAST).exists():
             self._restore(read_checkpoint(self.folder / LAST))
-        self.record.keep_until(self.progress.update)
+        self.sinks = sinks(self.out, self.progress.update)
+        try:
+            self._updates()
+        finally:
+            for sink in self.sinks:
+                sink.close()
+        self._trained().load(read_checkpoint(self.folder / BEST)["trained"])
+        self.recogniser.eval()
+        return self.progress
+
+    def _updates(self) -> None:
         for loaded in self.inputs.load(self._plans()):
             self.step(loaded)
             self.progress.position = self.batching.after(loaded.planned.position)
             self._after_update()
             if self.progress.update == self.settings.updates:
                 break
-        self._trained().load(read_checkpoint(self.folder / BEST)["trained"])
-        self.recogniser.eval()
-        return self.progress
 
     def _plans(self) -> Iterator[Any]:
         if self.progress.update < self.settings.updates:
@@ -164,7 +171,7 @@ class Trainer:
         if not progress.best or [scores[name] for name in order] < [progress.best[name] for name in order]:
             progress.best = {"update": float(progress.update), **scores}
             write_checkpoint(self.folder / BEST, {"trained": self._trained().state(), "update": progress.update, "scores": scores})
-        self.record.add({"update": progress.update, **{f"dev_{name}": value for name, value in scores.items()}})
+        self._record({f"dev_{name}": value for name, value in scores.items()})
 
     def failures(self) -> dict[str, list[Skipped]]:
         """What could not be read while training, by part."""
@@ -183,7 +190,7 @@ class Trainer:
     def _log(self) -> None:
         tally, self.progress.tally = self.progress.tally, {}
         steps = max(tally.get("steps", 0.0), 1.0)
-        line: dict[str, Any] = {"update": self.progress.update}
+        line: Row = {}
         for name in ("loss", "ctc_loss", "attention_loss", "grad_norm"):
             if name in tally:
                 line[name] = tally[name] / steps
@@ -192,8 +199,14 @@ class Trainer:
         if self.tuned:
             thawed = self.progress.update > self.settings.thaw_after
             line["encoder_lr"] = self.settings.encoder_lr * self.factor(self.progress.update) if thawed else 0.0
-        line |= {"infinite": int(tally.get("infinite", 0)), "seconds": round(tally.get("seconds", 0.0), 1)}
-        self.record.add(line)
+        line |= {"infinite": float(tally.get("infinite", 0)), "seconds": round(tally.get("seconds", 0.0), 1)}
+        self._record(line)
+
+    def _record(self, row: Row) -> None:
+        row = {"step": float(self.progress.update), **row}
+        for sink in self.sinks:
+            sink.write(row)
+        self.say("  ".join(f"{name} {value:.0f}" if value.is_integer() else f"{name} {value:.4g}" for name, value in row.items()))
 
     def _count(self, norm: float, infinite: int, seconds: float) -> None:
         counts = self.progress.counts

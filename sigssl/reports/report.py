@@ -51,7 +51,7 @@ def write_report(folder: Path, out: Path) -> Path:
 
 def _pretraining(folder: Path, out: Path) -> Iterator[str]:
     runs = [read_run(path.parent, _name(path.parent, folder)) for path in _files(folder, out, "metrics.jsonl")]
-    runs = [run for run in runs if all("step" in row for row in run.rows)]  # those of recognisers count updates
+    runs = [run for run in runs if not any("blank_ratio" in row for row in run.rows)]  # those are recognisers
     if not runs:
         return
     text = "## Pretraining\n\n" + table(runs)

@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_bit_for_bit(case: str, job: Callable[..., Job], mo
         with pytest.raises(RuntimeError, match="killed"):
             run(job("killed", **changes))
     lines = (job("killed").out / "metrics.jsonl").read_text()
-    (job("killed").out / "metrics.jsonl").write_text(lines + '{"update": 5, "lo')
+    (job("killed").out / "metrics.jsonl").write_text(lines + '{"step": 5, "lo')
     two = run(job("killed", **changes))
     assert {k: v for k, v in one.items() if k != "seconds_taken"} == {k: v for k, v in two.items() if k != "seconds_taken"}
     first, second = weights(job("whole").out), weights(job("killed").out)

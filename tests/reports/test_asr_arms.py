@@ -40,7 +40,9 @@ def test_table_and_sweep(reference: Path, tmp_path: Path, capsys: pytest.Capture
             score(reference, exp / name, wrong, arm, fraction)
             score(reference, exp / f"{name}-lm", wrong - 1 if wrong > 1 else 1, arm, fraction, lm="lm.arpa")
     (exp / "run").mkdir()
-    (exp / "run" / "metrics.jsonl").write_text('{"update": 20, "loss": 3.1}\n')  # of a recogniser, which is no pretraining run
+    (exp / "run" / "metrics.jsonl").write_text(
+        '{"step": 20, "loss": 3.1, "blank_ratio": 0.9}\n'
+    )  # of a recogniser, which is no pretraining run
     assert main(["report", str(exp)]) == 0
     capsys.readouterr()
     page = (exp / "report" / "REPORT.md").read_text()
