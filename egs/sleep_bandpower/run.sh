@@ -11,10 +11,10 @@ options "$@"
 exp=egs/sleep_bandpower/exp conf=recipes/conf/sleep
 
 for name in bandpower causal streaming; do
-    final=mamba; [ $name != bandpower ] || final=bimamba
+    final="mamba, 4 members"; [ $name != bandpower ] || final="bimamba, 4 members"
     card=egs/sleep_bandpower/card_$name.md; [ -f "$card" ] || card=""
     stage "heads-$name" --in "$nights/records.csv" --in $conf/$name.yaml --out $exp/$name/metrics.json --out $exp/$name/stager -- \
-        sigssl finetune sleep --config $conf/$name.yaml --passes "$passes" --data "$nights" --out $exp/$name --final $final \
+        sigssl finetune sleep --config $conf/$name.yaml --passes "$passes" --data "$nights" --out $exp/$name --final "$final" \
         ${card:+--card "$card"}
 done
 stage score --in $exp/bandpower/stager --out $exp/score/metrics.json -- \
