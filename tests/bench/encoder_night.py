@@ -40,6 +40,8 @@ class Recorder(TorchDispatchMode):
         if name in ("mm", "addmm"):
             a, b = args[-2:]
             self.sizes.append((1, a.shape[0], a.shape[1], b.shape[1]))
+        elif name == "_linear_pointwise":
+            self.sizes.append((1, *args[0].shape, args[1].shape[0]))
         elif name == "bmm":
             self.sizes.append((*args[0].shape, args[1].shape[2]))
         elif name == "convolution":
