@@ -233,9 +233,17 @@ def _slug(name: str) -> str:
 
 def _fingerprint(arm: Arm, fold: SubjectFold, settings: SleepSettings, seed: int, source: Source) -> str:
     """Of everything that a single run depends on."""
-    kept = {
-        k: v for k, v in asdict(settings).items() if k not in ("seeds", "fractions", "bootstrap", "split", "folds", "validation")
-    }
+    others = (
+        "seeds",
+        "fractions",
+        "bootstrap",
+        "split",
+        "folds",
+        "validation",
+        "scratch",
+        "logistic",
+    )  # of other runs; or in the arm
+    kept = {k: v for k, v in asdict(settings).items() if k not in others}
     return hashlib.sha256(json.dumps([asdict(arm), asdict(fold), kept, seed, source.digest], sort_keys=True).encode()).hexdigest()
 
 

@@ -81,6 +81,7 @@ class _PlaceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, places: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The normalised rows, and mean and variance [places, C]."""
         rows = _rows(x, places)
         mean = rows.mean(1, dtype=torch.float32)
         centred = rows - mean[:, None].to(x.dtype)
@@ -94,6 +95,7 @@ class _PlaceNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Gradients of the input, the scale and the shift."""
         centred, scale, weight = ctx.saved_tensors
         upper = _rows(gradients[0], len(scale))
         count = centred.shape[1]

@@ -64,6 +64,7 @@ class _PlaceNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shortcut: Tensor | None, places: int, eps: float, elu: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Output, mean and variance."""
         x = dense(x)
         shortcut = None if shortcut is None else dense(shortcut)
         out = torch.empty_like(x)
@@ -81,6 +82,7 @@ class _PlaceNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of input, scale, shift and shortcut."""
         x, weight, mean, variance, *out = ctx.saved_tensors
         places, eps, elu, longer = ctx.settings
         upper, dx = dense(gradients[0].to(x.dtype)), torch.empty_like(x)

@@ -44,10 +44,12 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
+        """Rows of all ranks, stacked."""
         return _all(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """The sum of all ranks' gradients, the part of this rank."""
         summed = gradients[0].contiguous()
         dist.all_reduce(summed)
         return summed[dist.get_rank()]
