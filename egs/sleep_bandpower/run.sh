@@ -11,7 +11,7 @@ options "$@"
 exp=egs/sleep_bandpower/exp conf=recipes/conf/sleep
 
 for name in bandpower causal streaming; do
-    final="mamba, 4 members"; [ $name != bandpower ] || final="bimamba, 4 members"
+    final="mamba, 2 members"; [ $name != bandpower ] || final="bimamba, 2 members"
     card=egs/sleep_bandpower/card_$name.md; [ -f "$card" ] || card=""
     stage "heads-$name" --in "$nights/records.csv" --in $conf/$name.yaml --out $exp/$name/metrics.json --out $exp/$name/stager -- \
         sigssl finetune sleep --config $conf/$name.yaml --passes "$passes" --data "$nights" --out $exp/$name --final "$final" \
