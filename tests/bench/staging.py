@@ -29,23 +29,17 @@ from pathlib import Path
 import torch
 
 from sigssl.corpora import synthetic_psg
-from sigssl.downstream.fronts import BandPowerFront
 from sigssl.downstream.night import StagedNight
-from sigssl.downstream.sequence_head import SequenceHead
-from sigssl.downstream.stager import SHIPPED, Stager, load_stager, save_stager
+from sigssl.downstream.stager import Stager, load_stager, save_stager
 from sigssl.downstream.staging import StagingSettings, stage_recording
-from sigssl.features.bandpower import BandPower
 from sigssl.reports.night_figure import draw_night
 from sigssl.reports.night_files import summary, write_files
 from sigssl.reports.nights import NightJob, Recording
 
 
-def stager(causal: bool) -> tuple[Stager, str]:
-    """The shipped stager; where it is not there, or is not causal and must be, one of the same size with drawn weights."""
-    if not causal and (SHIPPED / "sleep_bandpower" / "config.yaml").is_file():
-        return load_stager("sleep_bandpower").eval(), "shipped sleep_bandpower"
-    front = BandPowerFront(BandPower(scale="running" if causal else "zscore"), ["Fpz-Cz", "Pz-Oz", "EOG"])
-    return Stager(front, SequenceHead(30, "mamba" if causal else "bimamba")).eval(), "drawn weights"
+def stager(causal: bool) -> Stager:
+    """The shipped stager, or the one for live use."""
+    return load_stager("sleep_bandpower_causal" if causal else "sleep_bandpower").eval()
 
 
 def contestants(path: Path, out: Path) -> dict[str, Callable[[], object]]:
@@ -56,9 +50,9 @@ def contestants(path: Path, out: Path) -> dict[str, Callable[[], object]]:
     mne.set_log_level("ERROR")
     channels = {"eeg_name": "EEG Fpz-Cz", "eog_name": "EOG horizontal"}
     raw = mne.io.read_raw_edf(path, include=list(channels.values()), preload=True)
-    whole, name = stager(False)
-    causal, causal_name = stager(True)
-    print(f"sigssl: {name}, {sum(p.numel() for p in whole.parameters()):,} parameters; causal: {causal_name}")
+    whole, causal = stager(False), stager(True)
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (whole, causal)]
+    print(f"sigssl: the shipped stagers, {sizes[0]:,} and (causal) {sizes[1]:,} parameters")
     made: list[StagedNight] = [stage_recording(path, whole, StagingSettings())]
 
     def from_file() -> object:
@@ -96,7 +90,7 @@ def resident() -> float:
 def week(path: Path, nights: int) -> None:
     """Stage `nights` nights one after the other as `sigssl stage` does, and print the memory after each."""
     with tempfile.TemporaryDirectory() as folder:
-        model, _ = stager(False)
+        model = stager(False)
         job = NightJob(str(save_stager(Path(folder) / "stager", model, {"montage": "sleep_edf"})), StagingSettings(), folder)
         sizes = []
         for number in range(nights):
