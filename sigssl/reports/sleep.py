@@ -255,5 +255,8 @@ def draw_fractions(metrics: dict[str, Any], path: Path) -> None:
             x, y = zip(*sorted(points), strict=True)
             axes.plot(x, y, "o-", color=COLOURS[number % len(COLOURS)], ms=4, label=f"{head}, {start}")
         axes.set(xlabel="training subjects (%)", ylabel="kappa", xscale="log")
+        shares = sorted({x for points in lines.values() for x, _ in points})
+        axes.set_xticks(shares, [f"{share:g}" for share in shares])
+        axes.set_xticks([], minor=True)
         axes.legend()
         grid(axes)
