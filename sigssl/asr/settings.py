@@ -7,6 +7,7 @@ from typing import Literal
 
 from sigssl.asr.tokens import Kind, Normaliser
 from sigssl.errors import UserError
+from sigssl.training.options import Precision
 
 Tune = Literal["frozen", "last_block", "full"]
 
@@ -120,7 +121,7 @@ class AsrSettings:
             exceed 100 %) say nothing of what was learned, and characters choose better.
         save_every: updates between checkpoints.
         cache_gib: memory for hidden states (frozen encoder) or signals; what needs more is computed or read anew each time.
-        precision: auto is bfloat16 where there is a GPU, with float32 weights and losses.
+        precision: 32-true, bf16-mixed (weights and losses in float32), or auto: bf16-mixed on GPUs that multiply bfloat16 natively.
         device: cpu, cuda, cuda:N, or auto.
         seed: of initial values, batches, masks, dropout and `fraction`.
     """
@@ -149,7 +150,7 @@ class AsrSettings:
     best_by: Literal["wer", "cer"] = "wer"
     save_every: int = 500
     cache_gib: float = 4.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     device: str = "auto"
     seed: int = 0
 

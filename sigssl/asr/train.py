@@ -29,6 +29,7 @@ from sigssl.errors import UserError
 from sigssl.training.callbacks.metrics import Row, Sink, sinks
 from sigssl.training.optim import groups, multiplier
 from sigssl.training.options import OptimOptions
+from sigssl.training.precision import resolve
 from sigssl.views import SpanMask
 
 NON_FINITE_LIMIT = 50  # updates with a gradient that is not finite, after which training stops
@@ -221,7 +222,7 @@ class Trainer:
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         kind, precision = self.recogniser.device.type, self.settings.precision
-        on = precision == "bfloat16" or (precision == "auto" and kind == "cuda" and torch.cuda.is_bf16_supported())
+        on = (kind == "cuda" or precision != "auto") and resolve(precision, kind) == "bf16-mixed"
         return torch.autocast(kind, torch.bfloat16) if on else contextlib.nullcontext()
 
     def _optimizer(self) -> torch.optim.AdamW:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sigssl.cli.common import make_parser, parse
 from sigssl.errors import UserError
 from sigssl.extract.parallel import start_early
+from sigssl.training.options import Precision
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -120,7 +121,7 @@ def _parser() -> ArgumentParser:
     add("--discontinuous", type=Literal["fill", "refuse"], default="fill", help="EDF+D: leave gaps unscored, or refuse the file")
     add(
         "--precision",
-        type=Literal["32-true", "bf16-mixed", "auto"],
+        type=Precision,
         default="auto",
         help="of a neural encoder's matrix products; auto: bf16-mixed where the device multiplies bfloat16 natively",
     )

@@ -25,12 +25,16 @@ class HeadEnsemble(nn.Module):
 
     def __init__(self, heads: Sequence[SequenceHead]) -> None:
         super().__init__()
-        self.heads = list(heads)  # the constructor's argument, as a description of the module wants it
         self.members = nn.ModuleList(heads)
         kinds = {(head.kind, head.input_dim, head.classes) for head in heads}
         if len(kinds) != 1:
             raise UserError(f"HeadEnsemble: expected heads of one kind, input width and number of classes; got {sorted(kinds)}.")
         self.kind, self.input_dim, self.classes = kinds.pop()
+
+    @property
+    def heads(self) -> list[SequenceHead]:
+        """The constructor's argument, as a description of the module wants it."""
+        return list(self.members)  # type: ignore[arg-type]
 
     @property
     def causal(self) -> bool:

@@ -70,18 +70,21 @@ class Stager(nn.Module):
         return self.head(features, lengths) / self.temperature
 
     @torch.no_grad()
-    def stage(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs stages"]:
+    def stage(self, signal: Float[Tensor, "channels samples"], bf16: bool = False) -> Float[Tensor, "epochs stages"]:
         """Probabilities of every whole epoch of a night, columns as `stages`.
 
         Args:
             signal: microvolts, at `sample_rate`, channels as `channels`.
+            bf16: compute the front under autocast to bfloat16; the head stays in float32.
 
         Raises:
             UserError: another number of channels, or less than one epoch.
         """
         if signal.shape[0] != len(self.channels):
             raise UserError(f"the signal has {signal.shape[0]} channels; this stager needs {', '.join(self.channels)}.")
-        return self.stage_features(self.front(signal))
+        with torch.autocast(signal.device.type, torch.bfloat16, enabled=bf16):
+            features = self.front(signal)
+        return self.stage_features(features.float())
 
     @torch.no_grad()
     def stage_features(self, features: Float[Tensor, "epochs features"]) -> Float[Tensor, "epochs stages"]:

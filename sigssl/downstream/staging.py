@@ -24,7 +24,8 @@ from sigssl.downstream.night import Spectrogram, StagedNight, Window, around_sle
 from sigssl.downstream.stager import Stager
 from sigssl.errors import UserError
 from sigssl.extract.parallel import in_threads
-from sigssl.training.precision import Precision, resolve
+from sigssl.training.options import Precision
+from sigssl.training.precision import resolve
 
 SHORTEST = 300.0  # seconds below which a result is hardly of use (as YASA warns)
 LONGEST = 14.0  # hours of a night, beyond which its whole record is no time in bed
@@ -150,17 +151,9 @@ def probabilities_of(stager: Stager, signal: np.ndarray, causal: bool, bf16: boo
     if causal:
         stager.stream()  # refused here, before anything is computed
     tensor = torch.from_numpy(np.ascontiguousarray(signal.T)).to(next(stager.parameters()).device)
-    job = functools.partial(_streamed, stager) if causal else functools.partial(_whole, stager, bf16)
+    job = functools.partial(_streamed, stager) if causal else functools.partial(stager.stage, bf16=bf16)
     small = causal or isinstance(stager.front, BandPowerFront)  # so little work that threads would mostly wait for one another
     return in_threads(job, 1 if small else torch.get_num_threads(), tensor).cpu().numpy().astype(np.float32)
-
-
-def _whole(stager: Stager, bf16: bool, signal: torch.Tensor) -> torch.Tensor:
-    if not bf16:
-        return stager.stage(signal)
-    with torch.autocast(signal.device.type, torch.bfloat16):
-        features = stager.front(signal)
-    return stager.stage_features(features.float())
 
 
 def _streamed(stager: Stager, signal: torch.Tensor) -> torch.Tensor:

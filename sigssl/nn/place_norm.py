@@ -48,7 +48,7 @@ def apply(
         elu: whether ELU follows.
     """
     beside = None if shortcut is None else shortcut.to(x.dtype)
-    made: tuple[Tensor, Tensor, Tensor] = _PlaceNorm.apply(x, weight, bias, beside, places, eps, elu)
+    made: tuple[Tensor, Tensor, Tensor] = _Fused.apply(x, weight, bias, beside, places, eps, elu)
     return made
 
 
@@ -57,7 +57,7 @@ def dense(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class _PlaceNorm(torch.autograd.Function):
+class _Fused(torch.autograd.Function):
     """`apply` and its gradients."""
 
     @staticmethod

@@ -7,6 +7,8 @@ from typing import Literal
 
 from sigssl.errors import UserError
 
+Precision = Literal["32-true", "bf16-mixed", "auto"]
+
 
 @dataclass
 class DataOptions:
@@ -104,7 +106,7 @@ class TrainerOptions:
 
     updates: int = 200_000
     seed: int = 1337
-    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
+    precision: Precision = "32-true"
     accelerator: str = "auto"
     devices: int | Literal["auto"] = "auto"
     num_nodes: int = 1

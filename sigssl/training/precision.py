@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["32-true", "bf16-mixed", "auto"]
+from sigssl.training.options import Precision
 
 
 def resolve(precision: Precision, device: str) -> Literal["32-true", "bf16-mixed"]:
