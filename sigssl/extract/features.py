@@ -123,13 +123,18 @@ def extract_features(
         run(cmvn.NormaliseJob(str(folder), over, compress), final, journal, running)
     summary = finish(folder, ["feats"], final, journal, running.min_good)
     if over == "global":
-        fixed = describe(GlobalCMVN.from_stats(cmvn.read(folder)["global"]))
-        write_text(folder / "cmvn.yaml", yaml.safe_dump(fixed, sort_keys=False))
-        described["init_args"]["cmvn"] = fixed
+        _fix_statistics(folder, described)
     shift = extractor.hop / extractor.sample_rate
     StoreInfo("features", extractor.dim, shift, extractor.sample_rate, config={**config, "features": described}).write(folder)
     shutil.rmtree(folder / cmvn.RAW, ignore_errors=True)
     return summary
+
+
+def _fix_statistics(folder: Path, described: dict[str, Any]) -> None:
+    """Make the corpus's statistics part of the description of a feature, and write them down for an encoder's configuration."""
+    fixed = describe(GlobalCMVN.from_stats(cmvn.read(folder)["global"]))
+    write_text(folder / "cmvn.yaml", yaml.safe_dump(fixed, sort_keys=False))
+    described["init_args"]["cmvn"] = fixed
 
 
 def packages(described: Any) -> tuple[str, ...]:
