@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sigssl.data.scaling import RobustScaler
+from sigssl.downstream.centring import centred
+from sigssl.downstream.sleep_settings import Center
 from sigssl.errors import UserError
 from sigssl.features.bandpower import BandPower
 
@@ -89,15 +91,17 @@ class EncoderFront(nn.Module):
         encoder: scaled epochs [B, C, S] -> [B, D], with `dim`, `sample_rate`, `channels` (how many) and `epoch_seconds`; its
             `scaler`, if it has one, brings a whole recording [C, N] of any unit to what it was trained on.
         channels: names of the signal's channels, in order.
+        center: what is subtracted from the embeddings: their mean over the "night" or the "past", or "none".
     """
 
-    def __init__(self, encoder: nn.Module, channels: list[str]) -> None:
+    def __init__(self, encoder: nn.Module, channels: list[str], center: Center = "none") -> None:
         super().__init__()
         if len(channels) != encoder.channels:
             raise UserError(
                 f"EncoderFront: {len(channels)} channels named ({', '.join(channels)}), the encoder has {encoder.channels}."
             )
         self.encoder, self.channels = encoder, list(channels)
+        self.center: Center = center
         self.epoch = round(float(encoder.epoch_seconds) * int(encoder.sample_rate))  # type: ignore[arg-type]
 
     @property
@@ -130,17 +134,23 @@ class EncoderFront(nn.Module):
         if not epochs:
             raise UserError(f"EncoderFront: {signal.shape[1]} samples are less than one epoch of {self.epoch}.")
         cut = self.scale(signal)[:, : epochs * self.epoch].unflatten(1, (epochs, self.epoch)).transpose(0, 1)
-        return torch.cat([self.encoder(block.contiguous()) for block in cut.split(BATCH)])
+        return centred(torch.cat([self.encoder(block.contiguous()) for block in cut.split(BATCH)]), self.center)
 
     def step(self, epoch: Float[Tensor, "channels samples"], state: Any = None) -> tuple[Float[Tensor, " features"], Any]:
-        """The embedding of the next epoch, scaled by the mean of the statistics of the epochs so far.
+        """The embedding of the next epoch, scaled and centred by means over the epochs so far.
 
-        `forward` scales by statistics of the whole night, which a running night does not have yet: the two come close to one
-        another as the night goes on, and are the same where the encoder has no scaler.
+        `forward` scales by statistics of the whole night, and may center by its mean, which a running night does not have yet:
+        the two come close to one another as the night goes on, and are the same where the encoder has no scaler and the
+        center is "none" or "past".
         """
         scaler: RobustScaler | None = getattr(self.encoder, "scaler", None)
-        if scaler is None:
-            return self.encoder(epoch[None])[0], None
-        total, count = (torch.zeros(len(epoch), 2, device=epoch.device), 0) if state is None else state
-        total, count = total + scaler.statistics(epoch), count + 1
-        return self.encoder(scaler.scale(epoch, total / count)[None])[0], (total, count)
+        seen, statistics, total = (0, 0.0, 0.0) if state is None else state
+        seen += 1
+        if scaler is not None:
+            statistics = statistics + scaler.statistics(epoch)
+            epoch = scaler.scale(epoch, statistics / seen)
+        embedding = self.encoder(epoch[None])[0]
+        if self.center == "none":
+            return embedding, (seen, statistics, total)
+        total = total + embedding.double()
+        return embedding - (total / seen).to(embedding.dtype), (seen, statistics, total)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,8 @@ def run_fold(
     assert not set(subjects_of(parts["test"])) & set(subjects_of(parts["train"] + parts["validation"]))
     if arm.head is None:
         return logistic_probabilities(parts["train"], parts["test"], settings.logistic), {"nights": len(parts["train"])}
+    if arm.start == "scratch":
+        settings = replace(settings, encoder_lr=settings.scratch_lr)
     trained = train_head(parts["train"], parts["validation"], arm.head, settings, seed, source.tuned)
     probabilities = [stage_night(trained, night) for night in parts["test"]]
     facts: dict[str, Any] = {

@@ -93,6 +93,8 @@ def compare(job: Job, sources: dict[str, AnySource], subjects: list[str], say: S
 def open_sources(job: Job) -> dict[str, AnySource]:
     """Where the arms' nights come from, by start."""
     if job.model is None or job.store is None:
+        if job.settings.center != "none":
+            raise UserError(f"center={job.settings.center} is for an encoder's embeddings; band powers have scale and night.")
         return {"features": BandPowerSource(read_feature_nights(job.data), job.settings)}
     data, store = DataDir.read(job.data), Path(job.store)
     first = EncoderSource(job.model, data, store, job.channels, job.settings)

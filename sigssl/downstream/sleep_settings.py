@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sigssl.errors import UserError
+from sigssl.training.options import Precision
 
+Center = Literal["none", "night", "past"]
 Tune = Literal["frozen", "last_block", "full"]
 
 
@@ -61,7 +63,8 @@ class SleepSettings:
         validation: share of the training subjects held out for every choice.
         split: a split file to use in place of `folds`; the folds that are made are saved as split.json.
         seeds: runs with different initial values and batches; results are their mean.
-        passes: over the training nights.
+        passes: over the training nights; after each, the head is tried on the validation nights.
+        updates: at least so many, however few the nights: a pass then goes over them several times.
         window: epochs of a training window.
         batch: windows per update.
         weight_decay: of matrices.
@@ -78,7 +81,10 @@ class SleepSettings:
         fractions: shares of the training subjects to train with; each is an arm.
         scratch: beside a pretrained encoder, the same one untrained.
         tune: what of an encoder is trained: frozen, last_block or full.
+        center: what is subtracted from an encoder's embeddings: their mean over the night, or over its past (causal), or none.
         encoder_lr: learning rate of the encoder's trained parts.
+        scratch_lr: learning rate of the untrained encoder.
+        precision: of an encoder's training steps: 32-true, bf16-mixed, or auto: bf16-mixed where that is fast.
         logistic: also logistic regression on this many epochs to either side; -1 for none.
         bootstrap: resamples of the test subjects.
         seed: first seed, and that of the folds.
@@ -89,6 +95,7 @@ class SleepSettings:
     split: str | None = None
     seeds: int = 1
     passes: int = 8
+    updates: int = 0
     window: int = 100
     batch: int = 32
     weight_decay: float = 0.05
@@ -105,7 +112,10 @@ class SleepSettings:
     fractions: list[float] = field(default_factory=lambda: [1.0])
     scratch: bool = False
     tune: Tune = "frozen"
+    center: Center = "none"
     encoder_lr: float = 1e-4
+    scratch_lr: float = 1e-3
+    precision: Precision = "auto"
     logistic: int = -1
     bootstrap: int = 2000
     seed: int = 0

@@ -125,20 +125,21 @@ class EncoderSource:
         scaled = [night.with_features(front.scale(torch.from_numpy(night.features)).numpy()) for night in self.nights]
         if self.tune != "frozen":
             return Source(scaled, self._maker(path))
-        tuned = Tuned(encoder)
+        tuned = Tuned(encoder, center=self.settings.center)
         return Source([n.with_features(tuned.embed(torch.from_numpy(n.features))[: len(n.stages)].numpy()) for n in scaled])
 
     def _maker(self, path: str) -> Callable[[], Tuned]:
         def make() -> Tuned:
             encoder: Any = load_encoder(path)
-            return Tuned(build(describe(encoder)) if self.untrained else encoder, self.tune)
+            new = build(describe(encoder)) if self.untrained else encoder
+            return Tuned(new, self.tune, self.settings.center, self.settings.precision)
 
         return make
 
     def front(self, encoder: nn.Module | None = None) -> nn.Module:
         """For a stager: with the encoder that was trained along, or the one that was frozen."""
         frozen: Any = load_encoder(self.model) if encoder is None else encoder
-        return EncoderFront(frozen, self.channels)
+        return EncoderFront(frozen, self.channels, self.settings.center)
 
     def pretrained_on(self, fold: SubjectFold) -> list[str] | None:
         """The subjects of the encoder's pretraining as its record names them; none for new weights, None without a record."""

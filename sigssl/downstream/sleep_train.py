@@ -79,8 +79,7 @@ class Corpus:
         pieces = [self.piece(*window) for window in windows]
         stages = [self.y[n][a:b] for n, a, b in windows]
         lengths = torch.tensor([len(s) for s in stages])
-        x = nn.utils.rnn.pad_sequence(pieces, batch_first=True)
-        return x, nn.utils.rnn.pad_sequence(stages, batch_first=True, padding_value=-1), lengths
+        return padded(pieces), padded(stages, -1.0), lengths
 
     def piece(self, night: int, start: int, end: int) -> Tensor:
         """Epochs of a night: features [T, F], or signal [T, C, S]."""
@@ -88,6 +87,11 @@ class Corpus:
             return self.x[night][start:end]
         part = self.x[night][:, start * self.samples : end * self.samples]
         return part.unflatten(1, (end - start, self.samples)).transpose(0, 1)
+
+
+def padded(sequences: Sequence[Tensor], value: float = 0.0) -> Tensor:
+    """Sequences of unequal length, one per row."""
+    return nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=value)
 
 
 def train_head(
@@ -154,7 +158,7 @@ def _train(
     if tuned is not None:
         parts += [{**group, "lr": settings.encoder_lr} for group in groups(tuned, settings.weight_decay)]
     adam = torch.optim.AdamW([p for p in parts if p["params"]], lr=lr, fused=True)
-    updates = settings.passes * max(1, -(-len(corpus.windows(settings.window, np.random.default_rng(seed))) // settings.batch))
+    sweeps, updates = lengths_of_training(corpus, settings, seed)
     factor = multiplier(options, updates)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: factor(min(done + 1, updates)))
     average = Average(model, settings.ema)
@@ -163,11 +167,13 @@ def _train(
     best: tuple[float, dict[str, Tensor]] | None = None
     for number in range(settings.passes):
         model.train()
-        windows = corpus.windows(settings.window, generator)
+        windows = [window for _ in range(sweeps) for window in corpus.windows(settings.window, generator)]
+        middles = [] if tuned is None else [tuned.middle(x) for x in corpus.x]  # as the encoder is now, for the whole pass
         losses = []
         for start in range(0, len(windows), settings.batch):
-            x, y, lengths = corpus.batch(windows[start : start + settings.batch])
-            features = x if tuned is None else tuned(x)
+            some = windows[start : start + settings.batch]
+            x, y, lengths = corpus.batch(some)
+            features = x if tuned is None else tuned(x) - padded([middles[n][a:b] for n, a, b in some])
             loss = masked_cross_entropy(head(disturb(features, head, settings), lengths), y, lengths, weights, settings.smoothing)
             adam.zero_grad()
             loss.backward()
@@ -192,6 +198,13 @@ def _train(
     temperature = fit_temperature(*logits_of(head, tuned, validation))
     chosen = 1 + int(np.argmax([h["kappa"] for h in history]))
     return Trained(head, tuned, temperature, [lr], [chosen], best[0], history)
+
+
+def lengths_of_training(corpus: Corpus, settings: SleepSettings, seed: int) -> tuple[int, int]:
+    """How often each pass goes over the nights, and the updates of all passes."""
+    once = max(1, -(-len(corpus.windows(settings.window, np.random.default_rng(seed))) // settings.batch))
+    sweeps = max(1, -(-settings.updates // (settings.passes * once)))
+    return sweeps, settings.passes * sweeps * once
 
 
 def make_head(arm: HeadSettings, input_dim: int) -> SequenceHead:
@@ -284,7 +297,7 @@ def nights_logits(head: AnyHead, features: Sequence[Tensor], at_once: int = 16) 
     for start in range(0, len(order), at_once):
         some = order[start : start + at_once]
         lengths = torch.tensor([len(features[i]) for i in some])
-        logits = head(nn.utils.rnn.pad_sequence([features[i] for i in some], batch_first=True), lengths)
+        logits = head(padded([features[i] for i in some]), lengths)
         out |= {i: row[:length] for i, row, length in zip(some, logits, lengths.tolist(), strict=True)}
     return [out[i] for i in range(len(features))]
 

@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sigssl.downstream.sleep_settings import Tune
+from sigssl.downstream.centring import centred, middle
+from sigssl.downstream.sleep_settings import Center, Tune
 from sigssl.errors import UserError
+from sigssl.training.options import Precision
+from sigssl.training.precision import resolve
 
 AT_ONCE = 64  # epochs embedded at a time
 
@@ -21,14 +24,18 @@ class Tuned(nn.Module):
     Args:
         encoder: with `dim`, `sample_rate` and `epoch_seconds`; `trainable(part)` lists the parameters of a part.
         tune: "frozen": nothing is trained; "last_block": the last block and the norm behind it; "full": everything.
+        center: what `embed` subtracts from each night's embeddings.
+        precision: of `forward`; whole nights are embedded in float32.
 
     Raises:
         UserError: "last_block" for an encoder that does not say what its last block is.
     """
 
-    def __init__(self, encoder: nn.Module, tune: Tune = "frozen") -> None:
+    def __init__(
+        self, encoder: nn.Module, tune: Tune = "frozen", center: Center = "none", precision: Precision = "32-true"
+    ) -> None:
         super().__init__()
-        self.encoder, self.tune = encoder, tune
+        self.encoder, self.tune, self.center, self.precision = encoder, tune, center, precision
         train_only(encoder, chosen_parts(encoder, tune))
         self.dim = int(encoder.dim)  # type: ignore[arg-type]
         self.samples = round(float(encoder.epoch_seconds) * int(encoder.sample_rate))  # type: ignore[arg-type]
@@ -42,14 +49,27 @@ class Tuned(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "batch epochs channels samples"]) -> Float[Tensor, "batch epochs dim"]:
-        """Embed windows of epochs of scaled signal."""
+        """Embed windows of epochs of scaled signal, as the encoder gives them: a window does not know its night's `middle`."""
         batch, epochs = x.shape[:2]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"):
-            return self.encoder(x.flatten(0, 1)).unflatten(0, (batch, epochs))
+        bf16 = resolve(self.precision, x.device.type) == "bf16-mixed"
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "frozen"),
+            torch.autocast(x.device.type, torch.bfloat16, enabled=bf16),
+        ):
+            return self.encoder(x.flatten(0, 1)).float().unflatten(0, (batch, epochs))
+
+    def embed(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs dim"]:
+        """Embeddings of the whole epochs of a scaled night, in eval mode, centred."""
+        return centred(self._embed(signal), self.center)
+
+    def middle(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs dim"]:
+        """What `embed` subtracts from each epoch of a scaled night."""
+        if self.center == "none":
+            return signal.new_zeros(signal.shape[1] // self.samples, self.dim)
+        return middle(self._embed(signal), self.center)
 
     @torch.no_grad()
-    def embed(self, signal: Float[Tensor, "channels samples"]) -> Float[Tensor, "epochs dim"]:
-        """Embeddings of the whole epochs of a scaled night, in eval mode."""
+    def _embed(self, signal: Tensor) -> Tensor:
         mode = self.training
         self.eval()
         epochs = signal.shape[1] // self.samples

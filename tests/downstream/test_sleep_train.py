@@ -170,3 +170,14 @@ def test_nights_side_by_side_are_nights_alone() -> None:
     together = sleep_train.nights_logits(head, [torch.from_numpy(x) for x in nights], at_once=2)
     for x, logits in zip(nights, together, strict=True):
         torch.testing.assert_close(logits, head(torch.from_numpy(x)[None])[0], atol=1e-5, rtol=1e-4)
+
+
+def test_an_encoder_trains_in_bfloat16_and_its_nights_are_embedded_in_float32() -> None:
+    seen: list[torch.dtype] = []
+    encoder = ToyEncoder()
+    encoder.out.register_forward_hook(lambda module, inputs, out: seen.append(out.dtype))
+    tuned = Tuned(encoder, "full", precision="bf16-mixed")
+    train_head(signals()[:3], signals()[3:], arm("gru"), SleepSettings(passes=1, window=8, batch=4), 0, lambda: tuned)
+    assert set(seen) == {torch.bfloat16, torch.float32}
+    assert tuned(torch.randn(2, 3, 1, 30)).dtype == torch.float32 == tuned.embed(torch.randn(1, 90)).dtype
+    assert all(parameter.dtype == torch.float32 for parameter in tuned.parameters())
