@@ -81,7 +81,7 @@ class SleepSettings:
         fractions: shares of the training subjects to train with; each is an arm.
         scratch: beside a pretrained encoder, the same one untrained.
         tune: what of an encoder is trained: frozen, last_block or full.
-        center: what is subtracted from an encoder's embeddings: their mean over the night, or over its past (causal), or none.
+        center: what is subtracted from embeddings (not an untrained encoder's): their mean over the night, over its past, or none.
         encoder_lr: learning rate of the encoder's trained parts.
         scratch_lr: learning rate of the untrained encoder.
         precision: of an encoder's training steps: 32-true, bf16-mixed, or auto: bf16-mixed where that is fast.

@@ -18,7 +18,7 @@ from sigssl.data.store import StoreInfo
 from sigssl.downstream.arms import pretraining_speakers
 from sigssl.downstream.fronts import BandPowerFront, EncoderFront
 from sigssl.downstream.sleep import Source
-from sigssl.downstream.sleep_settings import SleepSettings
+from sigssl.downstream.sleep_settings import Center, SleepSettings
 from sigssl.downstream.sleep_split import SubjectFold
 from sigssl.downstream.tuning import Tuned
 from sigssl.errors import UserError
@@ -97,6 +97,7 @@ class EncoderSource:
     ) -> None:
         self.model, self.untrained, self.settings = model, untrained, settings
         self.tune = "full" if untrained else settings.tune
+        self.center: Center = "none" if untrained else settings.center  # new weights move too far in a pass for its mean to hold
         first: Any = load_encoder(_folders(model)[0] if FOLD in model else model)
         if not hasattr(first, "epoch_seconds"):
             raise UserError(f"{model}: {type(first).__name__} is no encoder of epochs (such as NeuroNet's).")
@@ -125,21 +126,21 @@ class EncoderSource:
         scaled = [night.with_features(front.scale(torch.from_numpy(night.features)).numpy()) for night in self.nights]
         if self.tune != "frozen":
             return Source(scaled, self._maker(path))
-        tuned = Tuned(encoder, center=self.settings.center)
+        tuned = Tuned(encoder, center=self.center)
         return Source([n.with_features(tuned.embed(torch.from_numpy(n.features))[: len(n.stages)].numpy()) for n in scaled])
 
     def _maker(self, path: str) -> Callable[[], Tuned]:
         def make() -> Tuned:
             encoder: Any = load_encoder(path)
             new = build(describe(encoder)) if self.untrained else encoder
-            return Tuned(new, self.tune, self.settings.center, self.settings.precision)
+            return Tuned(new, self.tune, self.center, self.settings.precision)
 
         return make
 
     def front(self, encoder: nn.Module | None = None) -> nn.Module:
         """For a stager: with the encoder that was trained along, or the one that was frozen."""
         frozen: Any = load_encoder(self.model) if encoder is None else encoder
-        return EncoderFront(frozen, self.channels, self.settings.center)
+        return EncoderFront(frozen, self.channels, self.center)
 
     def pretrained_on(self, fold: SubjectFold) -> list[str] | None:
         """The subjects of the encoder's pretraining as its record names them; none for new weights, None without a record."""

@@ -10,7 +10,10 @@ import torch
 
 from sigssl.cli.main import main
 from sigssl.config import build
+from sigssl.data.datadir import DataDir
 from sigssl.data.montage import Montage
+from sigssl.downstream.sleep_settings import SleepSettings
+from sigssl.downstream.sleep_sources import EncoderSource
 from sigssl.downstream.stager import load_stager, stager_meta
 from sigssl.training.checkpoint import load_encoder, save_encoder
 
@@ -55,10 +58,19 @@ def finetune(nights: Path, out: Path, *words: str) -> int:
     return main(["finetune", "sleep", *about, "--out", str(out), *SMALL, *words])
 
 
+def test_new_weights_are_not_centred(nights: Path) -> None:
+    """They move too far within a pass for its mean to hold."""
+    about = (str(nights / "encoder"), DataDir.read(nights / "stored"), nights / "store", None)
+    settings = SleepSettings(center="night", tune="full")
+    assert [EncoderSource(*about, settings, untrained=new).center for new in (False, True)] == ["night", "none"]
+
+
 @pytest.mark.parametrize("tune", ["frozen", "last_block", "full"])
 def test_from_nights_to_a_stager(nights: Path, tmp_path: Path, tune: str) -> None:
     compare = ["--scratch", "true"] if tune == "frozen" else ["--compare", "false"]
-    assert finetune(nights, tmp_path / "exp", "--tune", tune, "--final", "mamba", *compare) == 0
+    center = {"frozen": "past", "last_block": "none", "full": "night"}[tune]
+    assert finetune(nights, tmp_path / "exp", "--tune", tune, "--center", center, "--final", "mamba", *compare) == 0
+    assert load_stager(tmp_path / "exp").front.center == center
     if tune == "frozen":
         arms = [row["arm"] for row in json.loads((tmp_path / "exp" / "metrics.json").read_text())["arms"]]
         assert len(arms) == 4, arms
