@@ -20,7 +20,8 @@ from sigssl.downstream.logistic import logistic_probabilities
 from sigssl.downstream.sleep_scores import MAIN, Staged, counts_by_subject, difference, score
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
 from sigssl.downstream.sleep_split import SubjectFold, part_of, split_hash
-from sigssl.downstream.sleep_train import Trained, night_logits, train_head
+from sigssl.downstream.sleep_train import Trained, train_head
+from sigssl.downstream.sleep_validation import night_logits
 from sigssl.downstream.tuning import Tuned
 
 KIND = "sleep"  # how a metrics.json says what it is of

@@ -9,25 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import cohen_kappa_score
 from torch import Tensor, nn
 
 from sigssl.data.feature_nights import Night
 from sigssl.downstream.head_ensemble import HeadEnsemble
+from sigssl.downstream.night_windows import Corpus, padded
 from sigssl.downstream.sequence_head import SequenceHead, masked_cross_entropy
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
+from sigssl.downstream.sleep_validation import AnyHead, fit_temperature, logits_of, validate
 from sigssl.downstream.tuning import Tuned
+from sigssl.downstream.weight_average import Average
 from sigssl.errors import UserError
 from sigssl.training.optim import groups, multiplier
 from sigssl.training.options import OptimOptions
 
-SHORTEST = 10  # epochs that a window holds at least, unless the night has fewer
 STAGE_COUNT = 5
 NEXT_MEMBER = 10_000  # between the seeds of an ensemble's members
 STATISTICS = 16  # nights whose embeddings say how features are standardised, where an encoder is trained along
-
-
-AnyHead = SequenceHead | HeadEnsemble
 
 
 @dataclass(frozen=True)
@@ -51,47 +49,6 @@ class Trained:
     passes: list[int]
     kappa: float
     history: list[dict[str, Any]]
-
-
-class Corpus:
-    """Nights in memory as tensors, and random windows of them."""
-
-    def __init__(self, nights: Sequence[Night], tuned: Tuned | None = None) -> None:
-        self.nights = list(nights)
-        self.x = [torch.from_numpy(night.features) for night in nights]
-        self.y = [torch.from_numpy(night.stages) for night in nights]
-        self.samples = tuned.samples if tuned is not None else 0  # of an epoch, where x are signals [C, N]
-
-    def windows(self, size: int, generator: np.random.Generator) -> list[tuple[int, int, int]]:
-        """One pass: every night is cut into windows at a random offset, in random order: (night, first epoch, end)."""
-        found = []
-        for number, stages in enumerate(self.y):
-            start, epochs = int(generator.integers(-size + 1, 1)), len(stages)
-            for first in range(start, epochs, size):
-                low, high = max(first, 0), min(first + size, epochs)
-                if high - low >= min(SHORTEST, size, epochs):
-                    found.append((number, low, high))
-        order = generator.permutation(len(found))
-        return [found[i] for i in order]
-
-    def batch(self, windows: Sequence[tuple[int, int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [B, T, F] (or epochs of signal [B, T, C, S]), stages [B, T] (-1 in the padding) and lengths [B]."""
-        pieces = [self.piece(*window) for window in windows]
-        stages = [self.y[n][a:b] for n, a, b in windows]
-        lengths = torch.tensor([len(s) for s in stages])
-        return padded(pieces), padded(stages, -1.0), lengths
-
-    def piece(self, night: int, start: int, end: int) -> Tensor:
-        """Epochs of a night: features [T, F], or signal [T, C, S]."""
-        if not self.samples:
-            return self.x[night][start:end]
-        part = self.x[night][:, start * self.samples : end * self.samples]
-        return part.unflatten(1, (end - start, self.samples)).transpose(0, 1)
-
-
-def padded(sequences: Sequence[Tensor], value: float = 0.0) -> Tensor:
-    """Sequences of unequal length, one per row."""
-    return nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=value)
 
 
 def train_head(
@@ -223,45 +180,6 @@ def make_head(arm: HeadSettings, input_dim: int) -> SequenceHead:
     )
 
 
-class Average:
-    """Exponential moving average of weights, in place of them while `of` is entered; buffers are those of the model."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay, self.steps = decay, 0
-        self.weights = [p.detach().clone() for p in model.parameters()] if decay else []
-
-    def update(self, model: nn.Module) -> None:
-        """Take a step's weights in; the first steps count more."""
-        self.steps += 1
-        if self.decay:
-            share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-            torch._foreach_lerp_(self.weights, [p.detach() for p in model.parameters()], share)
-
-    def of(self, model: nn.Module) -> Swapped:
-        """The model with the averaged weights, within a `with` block."""
-        return Swapped(model, self.weights)
-
-
-class Swapped:
-    """Weights exchanged on entering and on leaving."""
-
-    def __init__(self, model: nn.Module, weights: list[Tensor]) -> None:
-        self.model, self.weights = model, weights
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for parameter, weight in zip(self.model.parameters(), self.weights, strict=False):
-            kept = parameter.detach().clone()
-            parameter.copy_(weight)
-            weight.copy_(kept)
-
-
 def disturb(x: Tensor, head: SequenceHead, settings: SleepSettings) -> Tensor:
     """Training's augmentations: noise, offsets that last for a window, and features hidden (set to their mean) for one."""
     if settings.offset:
@@ -279,59 +197,3 @@ def stage_weights(nights: Sequence[Night]) -> Tensor:
     counts = np.sum([np.bincount(night.stages[night.stages >= 0], minlength=STAGE_COUNT) for night in nights], axis=0)
     weights = 1 / np.sqrt(np.maximum(counts, 1))
     return torch.from_numpy(weights / weights.mean()).float()
-
-
-@torch.no_grad()
-def night_logits(head: AnyHead, tuned: Tuned | None, night: Night) -> Tensor:
-    """Logits of all epochs of a night [E, K], each once."""
-    x = torch.from_numpy(night.features)
-    features = x if tuned is None else tuned.embed(x)[: len(night.stages)]
-    return head(features[None])[0]
-
-
-@torch.no_grad()
-def nights_logits(head: AnyHead, features: Sequence[Tensor], at_once: int = 16) -> list[Tensor]:
-    """Logits of whole nights, those of like length side by side, which is faster where a head goes step by step."""
-    out: dict[int, Tensor] = {}
-    order = sorted(range(len(features)), key=lambda i: len(features[i]))
-    for start in range(0, len(order), at_once):
-        some = order[start : start + at_once]
-        lengths = torch.tensor([len(features[i]) for i in some])
-        logits = head(padded([features[i] for i in some]), lengths)
-        out |= {i: row[:length] for i, row, length in zip(some, logits, lengths.tolist(), strict=True)}
-    return [out[i] for i in range(len(features))]
-
-
-def logits_of(head: AnyHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[Tensor, Tensor]:
-    """Logits and stages of all scored epochs of the nights."""
-    if tuned is None:
-        logits = torch.cat(nights_logits(head, [torch.from_numpy(night.features) for night in nights]))
-    else:
-        logits = torch.cat([night_logits(head, tuned, night) for night in nights])
-    stages = torch.cat([torch.from_numpy(night.stages) for night in nights])
-    return logits[stages >= 0], stages[stages >= 0]
-
-
-def validate(head: AnyHead, tuned: Tuned | None, nights: Sequence[Night]) -> tuple[float, float]:
-    """Cohen's kappa and accuracy over all scored epochs; kappa is 0 where only one stage occurs."""
-    if tuned is not None:
-        tuned.eval()
-    logits, stages = logits_of(head, tuned, nights)
-    said, truth = logits.argmax(-1).numpy(), stages.numpy()
-    kappa = float(cohen_kappa_score(truth, said)) if len({*truth.tolist(), *said.tolist()}) > 1 else 0.0
-    return kappa, float((said == truth).mean())
-
-
-def fit_temperature(logits: Tensor, stages: Tensor) -> float:
-    """The temperature that minimises the cross-entropy (Guo et al. 2017), within 0.2 to 5; one parameter, by golden section."""
-    logits = logits.double()
-
-    def loss(log_t: float) -> float:
-        return float(nn.functional.cross_entropy(logits / np.exp(log_t), stages))
-
-    low, high = np.log(0.2), np.log(5.0)
-    ratio = (np.sqrt(5.0) - 1) / 2
-    for _ in range(40):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return float(np.exp((low + high) / 2))

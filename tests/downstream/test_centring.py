@@ -14,10 +14,11 @@ from sigssl.data.feature_nights import Night
 from sigssl.downstream import sleep_train
 from sigssl.downstream.centring import centred, middle
 from sigssl.downstream.fronts import EncoderFront
+from sigssl.downstream.night_windows import Corpus
 from sigssl.downstream.sequence_head import SequenceHead
 from sigssl.downstream.sleep_run import Job, open_sources
 from sigssl.downstream.sleep_settings import Center, HeadSettings, SleepSettings
-from sigssl.downstream.sleep_train import Corpus, lengths_of_training, train_head
+from sigssl.downstream.sleep_train import lengths_of_training, train_head
 from sigssl.downstream.stager import Stager
 from sigssl.downstream.tuning import Tuned
 from sigssl.errors import UserError

@@ -12,11 +12,14 @@ from torch import nn
 
 from sigssl.data.feature_nights import Night
 from sigssl.downstream import sleep_train
+from sigssl.downstream.night_windows import SHORTEST, Corpus
 from sigssl.downstream.sequence_head import SequenceHead
 from sigssl.downstream.sleep import stage_night
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
-from sigssl.downstream.sleep_train import Average, Corpus, fit_temperature, stage_weights, train_head
+from sigssl.downstream.sleep_train import stage_weights, train_head
+from sigssl.downstream.sleep_validation import fit_temperature, nights_logits
 from sigssl.downstream.tuning import Tuned
+from sigssl.downstream.weight_average import Average
 from sigssl.errors import UserError
 
 FAST = SleepSettings(passes=4, window=20, batch=8, ema=0.0)
@@ -66,7 +69,7 @@ def test_windows_cover_every_epoch_of_a_pass_once_or_drop_short_rests() -> None:
     windows = corpus.windows(20, np.random.default_rng(0))
     for number, night in enumerate(nights):
         epochs = sorted(e for n, a, b in windows if n == number for e in range(a, b))
-        assert len(epochs) == len(set(epochs)) and len(night.stages) - len(epochs) < 2 * sleep_train.SHORTEST
+        assert len(epochs) == len(set(epochs)) and len(night.stages) - len(epochs) < 2 * SHORTEST
     x, y, lengths = corpus.batch(windows[:3])
     assert x.shape[:2] == y.shape and [int((row >= 0).sum()) for row in y] == lengths.tolist()
 
@@ -167,7 +170,7 @@ def test_modes_of_a_partly_trained_encoder() -> None:
 def test_nights_side_by_side_are_nights_alone() -> None:
     head = SequenceHead(30, "bigru", dim=8, layers=1).eval()
     nights = [night.features[: 20 + 9 * i] for i, night in enumerate(toy_nights(5))]
-    together = sleep_train.nights_logits(head, [torch.from_numpy(x) for x in nights], at_once=2)
+    together = nights_logits(head, [torch.from_numpy(x) for x in nights], at_once=2)
     for x, logits in zip(nights, together, strict=True):
         torch.testing.assert_close(logits, head(torch.from_numpy(x)[None])[0], atol=1e-5, rtol=1e-4)
 
