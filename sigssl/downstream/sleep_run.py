@@ -77,7 +77,7 @@ def compare(job: Job, sources: dict[str, AnySource], subjects: list[str], say: S
     folds = read_split(Path(job.settings.split)) if job.settings.split else _folds(subjects, job.settings)
     notes = check_folds(folds, subjects)
     for source in sources.values():
-        if isinstance(source, EncoderSource):
+        if isinstance(source, EncoderSource) and not source.untrained:
             for fold in folds:
                 notes += check_folds([fold], subjects, source.pretrained_on(fold))
     save_split(job.out / "split.json", folds, seed=job.settings.seed)

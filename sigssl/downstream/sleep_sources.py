@@ -143,8 +143,8 @@ class EncoderSource:
         return EncoderFront(frozen, self.channels, self.center)
 
     def pretrained_on(self, fold: SubjectFold) -> list[str] | None:
-        """The subjects of the encoder's pretraining as its record names them; none for new weights, None without a record."""
-        return [] if self.untrained else pretraining_speakers(self.path(fold))
+        """The subjects of the pretraining of a fold's encoder as its record names them, None without a record."""
+        return pretraining_speakers(self.path(fold))
 
 
 def conditioning(store: StoreInfo, channels: Sequence[str]) -> dict[str, Any]:
