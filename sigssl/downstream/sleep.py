@@ -17,7 +17,7 @@ from sigssl.data.feature_nights import Night, subjects_of
 from sigssl.data.io import read_json, whole, write_json
 from sigssl.data.stages import STAGES
 from sigssl.downstream.logistic import logistic_probabilities
-from sigssl.downstream.sleep_scores import MAIN, Staged, counts_by_subject, difference, score
+from sigssl.downstream.sleep_scores import MAIN, Staged, counts_by_subject, difference, intervals, score
 from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
 from sigssl.downstream.sleep_split import SubjectFold, part_of, split_hash
 from sigssl.downstream.sleep_train import Trained, train_head
@@ -176,7 +176,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Plain values for `metrics.json`: protocol, and every arm's scores (mean over seeds, and each), choices and differences.
 
-    Differences are the first arm minus each other one; subjects are resampled together, counts of all seeds added.
+    Intervals resample subjects, each with the mean of its counts over the seeds. Differences are the first arm minus each other
+    one, resampled with the same subjects.
     """
     counts = {name: _counts(seeds) for name, seeds in done.items()}
     rows = []
@@ -190,6 +191,8 @@ def summarise(
             "seeds": len(scores),
             **{name: float(np.mean([s["pooled"][name] for s in scores])) for name in (*MAIN, "ece", "log_loss")},
             "sd_over_seeds": {name: float(np.std([s["pooled"][name] for s in scores])) for name in MAIN},
+            "intervals": intervals(counts[arm.name], settings.bootstrap, settings.seed),
+            "recordings": _mean_of([s["recordings"] for s in scores]),
             "by_seed": scores,
             "runs": _runs(arm, folds, settings, work),
         }
@@ -217,6 +220,10 @@ def _count(night: Staged) -> np.ndarray:
 def _counts(seeds: list[list[Staged]]) -> tuple[list[str], np.ndarray]:
     each = [counts_by_subject(staged) for staged in seeds]
     return each[0][0], np.mean([counts for _, counts in each], axis=0)
+
+
+def _mean_of(seeds: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {name: {kind: float(np.mean([s[name][kind] for s in seeds])) for kind in seeds[0][name]} for name in seeds[0]}
 
 
 def _runs(arm: Arm, folds: Sequence[SubjectFold], settings: SleepSettings, work: Path) -> list[dict[str, Any]]:

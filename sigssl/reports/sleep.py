@@ -63,13 +63,13 @@ def comparison_page(metrics: dict[str, Any]) -> str:
 
 
 def scores_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Pooled scores, mean over seeds, with the intervals of the first seed."""
+    """Pooled scores, mean over seeds, with intervals over subjects."""
     header = ["arm", "parameters", "seeds", "accuracy %", "95 %", "macro F1", "95 %", "kappa", "95 %", "minutes"]
     lines = []
     for row in rows:
         line = [row["arm"], f"{row['runs'][0].get('parameters', 0):,}" if row["head"] else "–", str(row["seeds"])]
         for name in MAIN:
-            interval = row["by_seed"][0]["intervals"][name]
+            interval = row["intervals"][name]
             digits = (lambda v: percent(v)) if name == "accuracy" else (lambda v: f"{v:.3f}")
             line += [digits(row[name]), f"{digits(interval['low'])} to {digits(interval['high'])}"]
         lines.append([*line, f"{sum(run['seconds'] for run in row['runs']) / 60:.1f}"])
@@ -102,10 +102,10 @@ def stages_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def recordings_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Scores per recording, first seed."""
+    """Scores per recording, mean over seeds."""
     lines = []
     for row in rows:
-        each = row["by_seed"][0]["recordings"]
+        each = row["recordings"]
         lines.append([row["arm"], *(f"{each[n]['mean']:.3f} ± {each[n]['sd']:.3f} ({each[n]['median']:.3f})" for n in MAIN)])
     return markdown(["arm", "accuracy", "macro F1 (stages present)", "kappa"], lines)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from sigssl.data.stages import STAGES, to_tokens
+from sigssl.downstream import sleep
 from sigssl.downstream.sleep_scores import Staged, counts_by_subject, difference, kappa, of_counts, pooled, score
+from sigssl.downstream.sleep_settings import HeadSettings, SleepSettings
+from sigssl.downstream.sleep_split import SubjectFold
 from sigssl.reports.sleep import confusion_counts
 
 
@@ -88,3 +93,24 @@ def test_label_order_is_one_everywhere() -> None:
 def test_one_stage_only() -> None:
     night = Staged("a", "s", np.zeros(10, dtype=np.int64), sure(np.zeros(10, dtype=int)))
     assert score([night], 10)["pooled"]["kappa"] == 0.0 and score([night], 10)["pooled"]["accuracy"] == 1.0
+
+
+def test_intervals_are_those_of_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm whose seeds differ: the interval holds their mean, the first seed's would not."""
+    rng = np.random.default_rng(0)
+    seeds = []
+    for right in (0.4, 0.9):
+        nights = []
+        for number in range(8):
+            truth = rng.integers(0, 5, 300)
+            said = np.where(rng.random(300) < right, truth, (truth + 1) % 5)
+            nights.append(Staged(f"n{number}", f"s{number}", truth, np.eye(5, dtype=np.float32)[said]))
+        seeds.append(nights)
+    monkeypatch.setattr(sleep, "_runs", lambda *_: [])
+    fold = SubjectFold("1", ["a"], ["b"], [f"s{i}" for i in range(8)])
+    row = sleep.summarise({"x": seeds}, [fold], [sleep.Arm("x", HeadSettings())], SleepSettings(seeds=2), Path())["arms"][0]
+    first = row["by_seed"][0]
+    assert row["intervals"]["accuracy"]["low"] < row["accuracy"] < row["intervals"]["accuracy"]["high"]
+    assert first["intervals"]["accuracy"]["high"] < row["accuracy"]
+    both = [scores["recordings"]["kappa"]["median"] for scores in row["by_seed"]]
+    assert row["recordings"]["kappa"]["median"] == pytest.approx(np.mean(both))
