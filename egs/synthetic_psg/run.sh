@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Synthetic nights, offline: NeuroNet without labels, then sequence heads on 1, 3 and 7 labelled subjects, beside the same network from
+# Synthetic nights, offline: NeuroNet without labels, then sequence heads on 1 and 3 labelled subjects, beside the same network from
 # scratch and heads that see single epochs. EDF+ files laid out as Sleep-EDF's, so the same recipe serves real nights.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
