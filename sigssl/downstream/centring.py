@@ -21,4 +21,4 @@ def middle(embeddings: Float[Tensor, "epochs dim"], center: Center) -> Float[Ten
 
 def centred(embeddings: Float[Tensor, "epochs dim"], center: Center) -> Float[Tensor, "epochs dim"]:
     """Embeddings of all epochs of one night, less their `middle`."""
-    return embeddings if center == "none" else embeddings - middle(embeddings, center)
+    return embeddings - middle(embeddings, center)

@@ -243,16 +243,8 @@ def _slug(name: str) -> str:
 
 def _fingerprint(arm: Arm, fold: SubjectFold, settings: SleepSettings, seed: int, source: Source) -> str:
     """Of everything that a single run depends on."""
-    others = (
-        "seeds",
-        "fractions",
-        "bootstrap",
-        "split",
-        "folds",
-        "validation",
-        "scratch",
-        "logistic",
-    )  # of other runs; or in the arm
+    # what belongs to other runs, or is in the arm or the fold
+    others = ("seeds", "fractions", "bootstrap", "split", "folds", "validation", "scratch", "logistic")
     kept = {k: v for k, v in asdict(settings).items() if k not in others}
     return hashlib.sha256(json.dumps([asdict(arm), asdict(fold), kept, seed, source.digest], sort_keys=True).encode()).hexdigest()
 
